@@ -153,8 +153,8 @@ const (
 // Verdict is a Gate's answer.
 type Verdict struct {
 	Open       bool      `json:"open"`
-	Reason     string    `json:"reason,omitempty"`      // one sentence for a person
-	NotBefore  time.Time `json:"not_before,omitzero"`   // closed at least until then; zero: not known
+	Reason     string    `json:"reason,omitempty"`     // one sentence for a person
+	NotBefore  time.Time `json:"not_before,omitzero"`  // closed at least until then; zero: not known
 	NextChange time.Time `json:"next_change,omitzero"` // when to ask again at the latest
 }
 

@@ -1,0 +1,434 @@
+package updater
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/evenkeel-os/evenkeel/release"
+)
+
+// Options are the devices that an Agent drives, and its knobs.
+type Options struct {
+	Bootloader Bootloader
+	Slots      Slots
+	Source     Source
+	Installer  Installer
+	Gate       Gate
+	Prober     Prober
+	Host       Host
+	Store      Store
+	This       release.Host
+	Settings   Settings
+	Now        func() time.Time
+	OnEvent    func(Event)  // may be nil; called for everything that belongs into the history
+	Disarm     func() error // may be nil; tells the deadline unit that the default slot runs, or the trial is over
+
+	decide func(Record, View) Step // tests put mutants here; nil is Next
+}
+
+// Agent drives one host. Step, Run and Drive are for one goroutine at a time; Submit and Status are for any.
+type Agent struct {
+	o Options
+
+	mu       sync.Mutex
+	rec      Record
+	loaded   bool
+	session  Session
+	offers   Offers
+	intent   Intent
+	answer   chan Answer
+	cancel   context.CancelCauseFunc // of the install that runs now
+	last     Step
+	lastErr  error
+	view     View
+	wake     chan struct{}
+	disarmed bool
+}
+
+// Answer is what became of an Intent.
+type Answer struct {
+	Refused bool   `json:"refused"`
+	Message string `json:"message"`
+}
+
+// ErrCancelled is the cause by which an operator ends a running install.
+var ErrCancelled = errors.New("cancelled by the operator")
+
+// New returns an Agent. It does nothing until it is stepped.
+func New(o Options) *Agent {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.OnEvent == nil {
+		o.OnEvent = func(Event) {}
+	}
+	return &Agent{o: o, offers: Offers{This: o.This}, wake: make(chan struct{}, 1)}
+}
+
+// Submit hands an operator's intent to the agent and returns where the answer comes. A second intent replaces one that
+// was not answered yet. Cancel reaches a download that runs: it stops within one segment.
+func (a *Agent) Submit(in Intent) <-chan Answer {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.answer != nil {
+		a.answer <- Answer{Refused: true, Message: "another command came in between"}
+	}
+	a.intent, a.answer = in, make(chan Answer, 1)
+	if in.Verb == Update || in.Verb == CheckNow {
+		a.session.PollDue = true
+		a.session.GaveUp = 0
+	}
+	if in.Verb == Cancel && a.cancel != nil {
+		a.cancel(ErrCancelled)
+	}
+	a.ring()
+	return a.answer
+}
+
+// Poll makes the agent look for releases at its next step, and ask its gate again.
+func (a *Agent) Poll() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.session.PollDue, a.session.GaveUp, a.session.LeaveLate, a.session.Asked = true, 0, false, ""
+	a.ring()
+}
+
+func (a *Agent) ring() {
+	select {
+	case a.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Step observes, decides and does one effect. The Step it returns is what was done, or tried when err is not nil. Wait
+// and Halt mean that there is nothing to do until an intent, a poll or a reboot.
+func (a *Agent) Step(ctx context.Context) (Step, error) {
+	v, err := a.observe()
+	if err != nil {
+		a.note(Step{Do: DoHalt, Why: err.Error()}, err)
+		return Step{Do: DoHalt, Why: err.Error()}, err
+	}
+	s := a.next(v)
+	err = a.do(ctx, v, s)
+	a.note(s, err)
+	if err != nil {
+		return s, fmt.Errorf("cannot %s: %w", s.Do, err)
+	}
+	return s, nil
+}
+
+func (a *Agent) next(v View) Step {
+	if a.o.decide != nil {
+		return a.o.decide(a.rec, v)
+	}
+	return Next(a.rec, v)
+}
+
+// observe loads the record once, and looks at everything that may have changed.
+func (a *Agent) observe() (View, error) {
+	v, err := a.look()
+	if err != nil {
+		return View{}, err
+	}
+	if err := a.load(); err != nil {
+		return View{}, err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	v.Offers, v.Intent, v.Session, v.Settings, v.Now = a.offers, a.intent, a.session, a.o.Settings, a.o.Now()
+	a.view = v
+	if v.Running == v.Loader.Default && !a.disarmed && a.o.Disarm != nil {
+		a.disarmed = a.o.Disarm() == nil
+	}
+	return v, nil
+}
+
+func (a *Agent) look() (v View, err error) {
+	if v.Running, err = a.o.Slots.Running(); err != nil {
+		return View{}, fmt.Errorf("cannot tell which slot runs: %w", err)
+	}
+	if v.Boot, err = a.o.Host.Boot(); err != nil {
+		return View{}, fmt.Errorf("cannot tell which boot this is: %w", err)
+	}
+	if v.Loader, err = a.o.Bootloader.State(); err != nil {
+		return View{}, fmt.Errorf("cannot read the boot loader's state: %w", err)
+	}
+	v.Caps = a.o.Bootloader.Caps()
+	return v, nil
+}
+
+// load reads the record. Bytes that cannot be read are kept aside and the record is rebuilt; a record that only a
+// newer agent may touch stops everything.
+func (a *Agent) load() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.loaded {
+		return nil
+	}
+	b, err := a.o.Store.Load()
+	if err != nil {
+		return fmt.Errorf("cannot load the record: %w", err)
+	}
+	switch r, err := DecodeRecord(b, Schema); {
+	case len(b) == 0:
+		a.rec = Record{Rebuilt: "there was none", Slots: map[Slot]SlotRecord{}}
+	case errors.Is(err, ErrNewerRecord):
+		return err
+	case err != nil:
+		a.rec = Record{Rebuilt: err.Error(), Slots: map[Slot]SlotRecord{}}
+		if err := a.o.Store.Aside(b); err != nil {
+			return fmt.Errorf("cannot keep the unreadable record aside: %w", err)
+		}
+	default:
+		a.rec = r
+	}
+	a.loaded = true
+	return nil
+}
+
+// do carries out one step. What it learns goes into the session.
+func (a *Agent) do(ctx context.Context, v View, s Step) error {
+	switch s.Do {
+	case DoSave:
+		return a.save(v, s)
+	case DoInstall:
+		return a.install(ctx, s)
+	case DoAnswer:
+		a.reply(Answer{Refused: s.Refused, Message: s.Why})
+		return nil
+	case DoWait, DoHalt:
+		return nil
+	case DoRefresh, DoAsk, DoEnter, DoLeave, DoProbe, DoBaseline, DoVerify:
+		return a.consult(ctx, v, s)
+	case DoReboot:
+		return a.reboot(ctx)
+	}
+	return a.write(s)
+}
+
+// write is the four verbs and Settle: everything that changes what the firmware does.
+func (a *Agent) write(s Step) error {
+	b := a.o.Bootloader
+	switch s.Do {
+	case DoSettle:
+		err := b.Settle()
+		a.learn(func(x *Session) { x.Settled = true }) // a failing Settle must not keep the agent from its work
+		return err
+	case DoDisable:
+		err := b.Disable(s.Slot)
+		a.learn(func(x *Session) { x.Tried = x.Tried && err != nil })
+		return err
+	case DoTry:
+		reboot, err := b.Try(s.Slot, a.rec.Txn.Release.Boot, a.rec.Txn.Tries)
+		if err == nil {
+			a.learn(func(x *Session) { x.Tried, x.Reboot = true, reboot })
+		}
+		return err
+	case DoConfirm:
+		if err := b.Confirm(s.Slot); err != nil {
+			return err
+		}
+		return a.readBack(s.Slot)
+	}
+	return fmt.Errorf("no such step as %q", s.Do)
+}
+
+// readBack: Confirm counts only when the firmware's variables say so.
+func (a *Agent) readBack(s Slot) error {
+	st, err := a.o.Bootloader.State()
+	if err != nil {
+		return fmt.Errorf("cannot read back: %w", err)
+	}
+	if st.Default != s {
+		return fmt.Errorf("the default slot reads back as %q, not %q", st.Default, s)
+	}
+	a.learn(func(x *Session) { x.Confirmed = true })
+	return nil
+}
+
+// consult asks others: the repository, the gate, the health checks.
+func (a *Agent) consult(ctx context.Context, v View, s Step) (err error) {
+	switch s.Do {
+	case DoRefresh:
+		return a.refresh(ctx)
+	case DoAsk:
+		return a.ask(ctx, v, s)
+	case DoEnter:
+		l, err := a.o.Gate.Enter(ctx, *a.rec.Txn)
+		if err == nil {
+			a.learn(func(x *Session) { x.Entered, x.Lease = true, l })
+		}
+		return err
+	case DoLeave:
+		err = a.o.Gate.Leave(ctx, a.rec.Outbox[0])
+		a.learn(func(x *Session) { x.Left, x.LeaveLate = err == nil, err != nil })
+	case DoProbe:
+		return a.probe(ctx)
+	case DoBaseline:
+		err = a.o.Prober.Baseline(ctx)
+		a.learn(func(x *Session) { x.Baselined = true }) // no baseline: the checks are absolute
+	case DoVerify:
+		if err = a.o.Installer.Check(ctx, s.Slot, a.rec.Slots[s.Slot]); err == nil {
+			a.learn(func(x *Session) { x.Checked = true })
+		}
+	}
+	return err
+}
+
+func (a *Agent) probe(ctx context.Context) error {
+	rep, err := a.o.Prober.Probe(ctx)
+	if err != nil {
+		return err
+	}
+	a.learn(func(x *Session) {
+		x.Report, x.Health = rep, Sick
+		if rep.Healthy {
+			x.Health = Healthy
+		}
+	})
+	return nil
+}
+
+func (a *Agent) ask(ctx context.Context, v View, s Step) error {
+	ask := Ask{Stage: s.Stage, By: "agent"}
+	if a.rec.Txn != nil {
+		ask.Release, ask.By = a.rec.Txn.Release, a.rec.Txn.By
+	} else if rel, ok := v.Offers.Newest(a.rec, v.Boot.Running); ok {
+		ask.Release = rel
+	}
+	verdict, err := a.o.Gate.Decide(ctx, ask)
+	if err != nil {
+		verdict = Verdict{Reason: "the gate could not be asked: " + err.Error()}
+	}
+	a.learn(func(x *Session) { x.Asked, x.Verdict = s.Stage, verdict })
+	return err
+}
+
+// refresh never stops the machine: an unreachable repository leaves what was known in force.
+func (a *Agent) refresh(ctx context.Context) error {
+	err := a.o.Source.Refresh(ctx)
+	rels, offersErr := a.o.Source.Offers(ctx)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.session.PollDue = false
+	if offersErr == nil {
+		a.offers.Releases, a.offers.Known = rels, true
+	}
+	return errors.Join(err, offersErr)
+}
+
+// install may take long; Cancel ends it. Failures of the network are not counted: they are waited out.
+func (a *Agent) install(ctx context.Context, s Step) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	a.mu.Lock()
+	a.cancel = cancel
+	if a.intent.Verb == Cancel {
+		cancel(ErrCancelled)
+	}
+	a.mu.Unlock()
+	err := a.o.Installer.Install(ctx, s.Slot, a.rec.Txn.Release)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.cancel = nil
+	switch cause := context.Cause(ctx); {
+	case err == nil:
+		a.session.Installed = true
+	case errors.Is(cause, ErrCancelled):
+		return nil
+	case !Temporary(err):
+		a.session.Retries++
+	}
+	return err
+}
+
+// Temporary reports whether err says of itself that waiting may help, as errors of the network do.
+func Temporary(err error) bool {
+	var t interface{ Temporary() bool }
+	return errors.As(err, &t) && t.Temporary()
+}
+
+// save makes s.Record the record. A phase that changed starts with a new session, for what was done belongs to the old.
+func (a *Agent) save(v View, s Step) error {
+	b, err := s.Record.Encode()
+	if err == nil {
+		err = a.o.Store.Save(b)
+	}
+	a.mu.Lock()
+	if err != nil {
+		a.session.Unsaved = true
+		a.mu.Unlock()
+		return err
+	}
+	old := a.session
+	if s.Record.Phase != a.rec.Phase {
+		a.session = Session{
+			Settled: old.Settled, PollDue: old.PollDue, GaveUp: old.GaveUp, LeaveLate: old.LeaveLate, Reboot: old.Reboot,
+		}
+	}
+	a.session.Unsaved, a.session.Left = false, false
+	if l := s.Record.Last; a.rec.Phase == Closing && s.Record.Phase == Idle && l != nil && l.Outcome == GaveUp {
+		a.session.GaveUp = l.Serial
+	}
+	before := a.rec
+	a.rec = *s.Record
+	a.mu.Unlock()
+	if s.Answers {
+		a.reply(Answer{Message: s.Why})
+	}
+	a.emit(v, before, s)
+	return nil
+}
+
+// emit reports a step that means something to people.
+func (a *Agent) emit(v View, before Record, s Step) {
+	if s.Event == "" {
+		return
+	}
+	e := Event{Time: a.o.Now(), Boot: v.Boot.ID, Kind: s.Event, Message: s.Why, Slot: v.Running}
+	t := s.Record.Txn
+	if t == nil {
+		t = before.Txn
+	}
+	if t != nil {
+		e.Txn, e.Slot, e.Version, e.Serial, e.Checks = t.ID, t.Slot, t.Release.Version, t.Release.Serial, t.Checks
+	}
+	a.o.OnEvent(e)
+}
+
+// reboot uses what Try said; a restart forgets it, and an ordinary reboot follows, which on loaders that need more is
+// an attempt that did not start.
+func (a *Agent) reboot(ctx context.Context) error {
+	a.mu.Lock()
+	r := a.session.Reboot
+	a.mu.Unlock()
+	return a.o.Host.Reboot(ctx, r)
+}
+
+func (a *Agent) learn(f func(*Session)) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	f(&a.session)
+}
+
+func (a *Agent) reply(ans Answer) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.answer != nil {
+		a.answer <- ans
+	}
+	a.intent, a.answer = Intent{}, nil
+}
+
+func (a *Agent) note(s Step, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.last, a.lastErr = s, err
+	a.session.Failed = ""
+	if err != nil {
+		a.session.Failed = s.Do
+	}
+}

@@ -1,0 +1,83 @@
+package updater
+
+import (
+	"fmt"
+
+	"github.com/evenkeel-os/evenkeel/release"
+)
+
+// Offers is what the repository names, as of the last successful Refresh, for this host.
+type Offers struct {
+	This     release.Host
+	Releases []release.Release // ascending serial
+	Known    bool              // at least one Refresh succeeded, now or in an earlier run
+}
+
+// Newest returns the newest release that may be installed over what runs.
+func (o Offers) Newest(r Record, run Running) (release.Release, bool) {
+	for i := len(o.Releases) - 1; i >= 0; i-- {
+		if o.Judge(o.Releases[i], r, run) == "" {
+			return o.Releases[i], true
+		}
+	}
+	return release.Release{}, false
+}
+
+// Judge says why rel may not be installed over what runs, as one sentence, or returns "".
+func (o Offers) Judge(rel release.Release, r Record, run Running) string {
+	if rel.Serial <= run.Serial {
+		return fmt.Sprintf("its serial %d is not newer than the running one, %d; a signed downgrade is still a downgrade", rel.Serial, run.Serial)
+	}
+	if rel.Withdrawn != "" {
+		return "it was withdrawn: " + rel.Withdrawn
+	}
+	if b, ok := r.blocked(rel.Serial); ok {
+		return fmt.Sprintf("it is blocked here (%s: %s); \"evenkeel retry %s\" allows it again", b.Outcome, b.Reason, rel.Version)
+	}
+	return rel.Incompatible(o.This)
+}
+
+func (o Offers) named(version string) (release.Release, bool) {
+	for i := len(o.Releases) - 1; i >= 0; i-- {
+		if o.Releases[i].Version == version {
+			return o.Releases[i], true
+		}
+	}
+	return release.Release{}, false
+}
+
+func (o Offers) withdrawn(serial uint64) string {
+	for _, rel := range o.Releases {
+		if rel.Serial == serial {
+			return rel.Withdrawn
+		}
+	}
+	return ""
+}
+
+// summary says in one sentence what there is to install, or why there is nothing.
+func (o Offers) summary(r Record, v View) string {
+	run := v.Boot.Running
+	if rel, ok := o.Newest(r, run); ok {
+		return fmt.Sprintf("release %s (serial %d) can be installed", rel.Version, rel.Serial)
+	}
+	for i := len(o.Releases) - 1; i >= 0; i-- {
+		if rel := o.Releases[i]; rel.Serial > run.Serial {
+			return fmt.Sprintf("release %s is newer, but %s", rel.Version, o.Judge(rel, r, run))
+		}
+	}
+	if !o.Known {
+		return "the repository was not reached yet"
+	}
+	return fmt.Sprintf("release %s (serial %d) is the newest there is", run.Version, run.Serial)
+}
+
+// Failure names the required checks that failed, for a sentence.
+func (r Report) Failure() string {
+	for _, c := range r.Checks {
+		if c.Required && !c.OK {
+			return "health check " + c.Name + " failed"
+		}
+	}
+	return "a health check failed"
+}

@@ -1,0 +1,102 @@
+package updater
+
+import (
+	"context"
+	"time"
+)
+
+// Pace is how an agent waits. Durations are lower bounds of nothing: an intent or a poll wakes it at once.
+type Pace struct {
+	Poll     func() time.Duration // until the next look for releases; called each time, so it can be jittered
+	Recheck  time.Duration        // how often a waiting agent looks again (gates, deadline); at least once a minute is usual
+	RetryMin time.Duration        // after a failed step, doubling
+	RetryMax time.Duration
+}
+
+// Run steps until ctx ends. Failures are retried with a growing pause; they are reported through onStep, as every step is.
+func (a *Agent) Run(ctx context.Context, p Pace, onStep func(Step, error)) error {
+	poll := time.NewTimer(0)
+	defer poll.Stop()
+	retry := p.RetryMin
+	for ctx.Err() == nil {
+		s, err := a.Step(ctx)
+		onStep(s, err)
+		pause := time.Duration(0)
+		switch {
+		case err != nil:
+			pause, retry = retry, min(2*retry, p.RetryMax)
+		case s.Do == DoWait || s.Do == DoHalt || s.Do == DoReboot:
+			pause, retry = p.Recheck, p.RetryMin
+		default:
+			retry = p.RetryMin
+		}
+		if pause > 0 {
+			a.sleep(ctx, pause, poll, p)
+		}
+	}
+	return context.Cause(ctx)
+}
+
+// sleep ends after d, or when a poll is due, or when somebody rings.
+func (a *Agent) sleep(ctx context.Context, d time.Duration, poll *time.Timer, p Pace) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-a.wake:
+	case <-poll.C:
+		a.Poll()
+		poll.Reset(p.Poll())
+		return
+	case <-t.C:
+	}
+	a.learn(func(x *Session) { x.Asked, x.LeaveLate = "", false })
+}
+
+// Drive steps, for a person who waits, until there is nothing more to do in this boot: it returns the Wait, Halt or
+// Reboot that it came to, or the first error. A transient failure is the person's to repeat; nothing is lost by it.
+func (a *Agent) Drive(ctx context.Context, onStep func(Step)) (Step, error) {
+	for {
+		s, err := a.Step(ctx)
+		onStep(s)
+		switch {
+		case err != nil && s.Do != DoSettle && s.Do != DoBaseline && s.Do != DoLeave:
+			return s, err
+		case ctx.Err() != nil:
+			return s, context.Cause(ctx)
+		case s.Do == DoWait || s.Do == DoHalt || s.Do == DoReboot:
+			return s, nil
+		}
+	}
+}
+
+// Status is what a person or a program wants to know. It is a value: reading it takes no lock on the disk.
+type Status struct {
+	Record  Record    `json:"record"`
+	Running Slot      `json:"running"`
+	Release Running   `json:"release"`
+	Loader  BootState `json:"loader"`
+	Boot    Boot      `json:"boot"`
+	Offers  Offers    `json:"offers"`
+	Next    Step      `json:"next"`            // what the agent would do now
+	Error   string    `json:"error,omitempty"` // of the last step
+}
+
+// Status observes and says what would be done next; nothing is changed. It may be called while Step runs.
+func (a *Agent) Status(context.Context) (Status, error) {
+	v, err := a.look()
+	if err != nil {
+		return Status{}, err
+	}
+	if err := a.load(); err != nil {
+		return Status{}, err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	v.Offers, v.Session, v.Settings, v.Now = a.offers, a.session, a.o.Settings, a.o.Now()
+	st := Status{Record: a.rec, Running: v.Running, Release: v.Boot.Running, Loader: v.Loader, Boot: v.Boot, Offers: v.Offers, Next: Next(a.rec, v)}
+	if a.lastErr != nil {
+		st.Error = a.lastErr.Error()
+	}
+	return st, nil
+}

@@ -1,0 +1,390 @@
+package updater
+
+import (
+	"fmt"
+	"strings"
+)
+
+// staging: the slot is unbootable and being written. A restart or a power cut comes back here; what is right already
+// is kept.
+func staging(r Record, v View) Step {
+	t := r.Txn
+	if s, ok := closeEarly(r, v); ok {
+		return s
+	}
+	if s, ok := retreat(r, v); ok {
+		return s
+	}
+	switch {
+	case v.Session.Retries >= maxInstalls:
+		return shut(r, v, GaveUp, "it could not be written")
+	case !v.Session.Installed:
+		return Step{Do: DoInstall, Slot: t.Slot, Why: "write release " + t.Release.Version + " to slot " + string(t.Slot)}
+	}
+	n := r.clone()
+	n.Phase = Staged
+	sr := n.Slots[t.Slot]
+	sr.State, sr.Since = Verified, v.Now
+	n.Slots[t.Slot] = sr
+	return Step{Do: DoSave, Record: &n, Event: "staged", Why: "slot " + string(t.Slot) + " reads back as release " + t.Release.Version}
+}
+
+// maxInstalls is how often a slot is written in one session before the agent gives up: a disk that fails three times
+// is not worn further. Failures of the network do not count.
+const maxInstalls = 3
+
+// closeEarly ends a transaction that is not wanted any more, before it is tried.
+func closeEarly(r Record, v View) (Step, bool) {
+	t := r.Txn
+	switch v.Intent.Verb {
+	case Cancel:
+		s := shut(r, v, Cancelled, "cancelled by the operator")
+		s.Answers = true
+		return s, true
+	case Update, Rollback:
+		return refuse("release " + t.Release.Version + " is under way: wait, or run \"evenkeel cancel\" first"), true
+	case Confirm:
+		return refuse("release " + t.Release.Version + " has not been tried yet: there is nothing to confirm"), true
+	case Retry:
+		return obeyRetry(r, v), true
+	case CheckNow:
+		return Step{Do: DoAnswer, Why: v.Offers.summary(r, v)}, true
+	}
+	if v.Session.PollDue {
+		return Step{Do: DoRefresh, Why: "look for releases"}, true
+	}
+	if t.Rollback || t.Pinned && t.Release.Withdrawn != "" {
+		return Step{}, false
+	}
+	if why := v.Offers.withdrawn(t.Release.Serial); why != "" {
+		return shut(r, v, Withdrawn, "withdrawn: "+why), true
+	}
+	if rel, ok := v.Offers.Newest(r, v.Boot.Running); ok && rel.Serial > t.Release.Serial && !t.Pinned {
+		return shut(r, v, Superseded, "release "+rel.Version+" is newer"), true
+	}
+	return Step{}, false
+}
+
+// shut saves the outcome first; what it means for the loader is done in Closing.
+func shut(r Record, v View, o Outcome, why string) Step {
+	n := r.clone()
+	n.Phase, n.Txn.Outcome, n.Txn.Reason = Closing, o, why
+	return Step{Do: DoSave, Record: &n, Event: "closing", Why: string(o) + ": " + why}
+}
+
+// retreat undoes what a trial did to the loader, in an order that can be cut anywhere: From is the default again, then
+// Slot is unbootable, then we are on From. It is idempotent; false means that all of that holds.
+//
+// Where the loader cannot be written in the trial slot, its own counter is the way out: reboot until it is spent.
+func retreat(r Record, v View) (Step, bool) {
+	t := r.Txn
+	b, l := t.Slot, v.Loader
+	switch {
+	case v.Running == b && (v.Session.Failed == DoDisable || v.Session.Failed == DoConfirm):
+		return Step{Do: DoReboot, Why: "the loader cannot be written: its counter ends the trial of slot " + string(b)}, true
+	case l.Default != t.From:
+		return Step{Do: DoConfirm, Slot: t.From, Why: "slot " + string(t.From) + " is the default again"}, true
+	case t.restores() && t.Attempts > 0 && (l.Trial.Slot == b || !l.Enabled(b)):
+		return Step{Do: DoConfirm, Slot: b, Why: "slot " + string(b) + " was confirmed before: it may be chosen again"}, true
+	case !t.restores() && (l.Trial.Slot == b || l.Enabled(b)):
+		return Step{Do: DoDisable, Slot: b, Why: "the loader may not choose slot " + string(b)}, true
+	case v.Running == b:
+		return Step{Do: DoReboot, Why: "back to slot " + string(t.From)}, true
+	}
+	return Step{}, false
+}
+
+// restores: a rollback that was called off leaves its slot as it was: confirmed, and the fallback.
+func (t *Txn) restores() bool {
+	return t.Rollback && (t.Outcome == Cancelled || t.Outcome == Superseded || t.Outcome == Withdrawn || t.Blameless)
+}
+
+// staged: the slot is verified and unbootable. It stays so until every gate is open.
+func staged(r Record, v View) Step {
+	t, l := r.Txn, v.Loader
+	if v.Running == t.Slot {
+		return startTrial(r, v)
+	}
+	if s, ok := closeEarly(r, v); ok {
+		return s
+	}
+	undo := !v.Session.Tried || v.Session.Unsaved
+	switch {
+	case l.Default != t.From:
+		return Step{Do: DoConfirm, Slot: t.From, Why: "slot " + string(t.From) + " is the default again"}
+	case undo && (l.Trial.Slot == t.Slot || l.Enabled(t.Slot) && (!t.Rollback || t.Attempts > 0)):
+		return Step{Do: DoDisable, Slot: t.Slot, Why: "an attempt was interrupted: slot " + string(t.Slot) + " may not be chosen meanwhile"}
+	case v.Session.Tried && !v.Session.Unsaved:
+		n := r.clone()
+		n.Phase = Armed
+		return Step{Do: DoSave, Record: &n, Event: "armed", Why: fmt.Sprintf("the next boots try slot %s, %d at most", t.Slot, t.Tries)}
+	}
+	if s, ok := refuseToArm(r, v); ok {
+		return s
+	}
+	return arm(r, v)
+}
+
+// refuseToArm: reasons that no waiting removes.
+func refuseToArm(r Record, v View) (Step, bool) {
+	t := r.Txn
+	switch {
+	case t.Attempts >= v.Settings.MaxAttempts && t.AttemptBoot != v.Boot.ID:
+		return attemptsSpent(r, v), true
+	case v.Settings.AcceptRisk:
+	case r.LoaderDoubt != "":
+		return Step{Do: DoWait, Why: "the boot loader is not trusted to count down a trial: " + r.LoaderDoubt + " (\"evenkeel retry --force\" trusts it again)"}, true
+	case !r.LoaderCounts && !v.Caps.SafeWhenFailing:
+		return Step{Do: DoWait, Why: "this boot loader was never seen to count down a trial, and loops in a dead image if it cannot; " +
+			"accept that risk in the configuration, or use a loader that is safe"}, true
+	}
+	return Step{}, false
+}
+
+func attemptsSpent(r Record, v View) Step {
+	s := shut(r, v, Interrupted, fmt.Sprintf("%d attempts ended without a verdict", r.Txn.Attempts))
+	if r.Txn.Unspent > 0 {
+		s.Record.Txn.Blameless = true
+		s.Record.LoaderDoubt = "it came back without spending a try"
+	}
+	return s
+}
+
+// arm takes the steps to a trial in order. The lease is wanted before it is taken, so it is never forgotten; the
+// attempt is saved before Try, so power cuts cannot repeat it for ever, and after Enter, so waiting spends none.
+func arm(r Record, v View) Step {
+	t := r.Txn
+	switch {
+	case t.Rollback && !v.Session.Checked:
+		return Step{Do: DoVerify, Slot: t.Slot, Why: "are the boot files of slot " + string(t.Slot) + " as they were?"}
+	case v.Session.Asked != Arm:
+		return Step{Do: DoAsk, Stage: Arm, Why: "may release " + t.Release.Version + " be tried now?"}
+	case !v.Session.Verdict.Open:
+		return Step{Do: DoWait, Why: v.Session.Verdict.Reason}
+	case len(r.Outbox) > 0 && v.Session.LeaveLate:
+		return Step{Do: DoWait, Why: "the lease of the last update could not be given back yet"}
+	case len(r.Outbox) > 0:
+		return leave(r, v)
+	case !v.Session.Baselined:
+		return Step{Do: DoBaseline, Why: "note what works in slot " + string(t.From)}
+	case t.Lease == nil || v.Session.Unsaved:
+		n := r.clone()
+		n.Txn.Lease = &Lease{Txn: t.ID, Version: t.Release.Version}
+		return Step{Do: DoSave, Record: &n, Why: "a lease is wanted"}
+	case !v.Session.Entered:
+		return Step{Do: DoEnter, Why: "take the lease"}
+	case t.AttemptBoot != v.Boot.ID:
+		n := r.clone()
+		n.Txn.Attempts++
+		n.Txn.AttemptBoot, n.Txn.Boots, n.Txn.TrialBoot = v.Boot.ID, 0, ""
+		n.Txn.Lease = &v.Session.Lease
+		return Step{Do: DoSave, Record: &n, Why: fmt.Sprintf("attempt %d", n.Txn.Attempts)}
+	}
+	return Step{Do: DoTry, Slot: t.Slot, Why: fmt.Sprintf("arm slot %s, %d tries", t.Slot, t.Tries)}
+}
+
+// armed: the loader will try the slot at the next boot.
+func armed(r Record, v View) Step {
+	t := r.Txn
+	if v.Running == t.Slot {
+		return startTrial(r, v)
+	}
+	if t.AttemptBoot != v.Boot.ID {
+		return left(r, v)
+	}
+	if s, ok := closeEarly(r, v); ok {
+		return s
+	}
+	if t.NoReboot {
+		return Step{Do: DoWait, Why: "release " + t.Release.Version + " is tried at the next reboot"}
+	}
+	return Step{Do: DoReboot, Why: "try release " + t.Release.Version + " in slot " + string(t.Slot)}
+}
+
+// startTrial counts this boot of the trial slot, whatever the record expected: we may be here before Armed was saved.
+func startTrial(r Record, v View) Step {
+	if v.Session.Unsaved && v.Boot.Uptime >= v.Settings.Deadline {
+		return Step{Do: DoReboot, Why: "the record cannot be saved, so the trial cannot be confirmed"}
+	}
+	n := r.clone()
+	t := n.Txn
+	t.Boots++
+	t.TrialBoot = v.Boot.ID
+	if r.Phase == Armed {
+		n.LoaderCounts = n.LoaderCounts || !unspent(v, t)
+		if unspent(v, t) {
+			n.LoaderDoubt = "it started slot " + string(t.Slot) + " without spending a try"
+		}
+	}
+	if t.Boots > t.Tries {
+		n.LoaderDoubt = fmt.Sprintf("it started slot %s %d times for %d tries", t.Slot, t.Boots, t.Tries)
+		return shut(n, v, Unhealthy, "never confirmed in "+fmt.Sprint(t.Tries)+" boots")
+	}
+	n.Phase = InTrial
+	return Step{Do: DoSave, Record: &n, Event: "trial", Why: fmt.Sprintf("slot %s runs on trial, boot %d of %d", t.Slot, t.Boots, t.Tries)}
+}
+
+// unspent: the loader's variables still show every try.
+func unspent(v View, t *Txn) bool {
+	return v.Loader.Trial.Slot == t.Slot && v.Loader.Trial.TriesLeft >= t.Tries
+}
+
+// inTrial: only a passed health check leads on; everything else leads back.
+func inTrial(r Record, v View) Step {
+	t := r.Txn
+	switch {
+	case v.Running != t.Slot:
+		return left(r, v)
+	case t.TrialBoot != v.Boot.ID:
+		return startTrial(r, v)
+	case v.Session.Unsaved && v.Boot.Uptime >= v.Settings.Deadline:
+		return Step{Do: DoReboot, Why: "the record cannot be saved, so the trial cannot be confirmed"}
+	}
+	if s, ok := obeyInTrial(r, v); ok {
+		return s
+	}
+	switch {
+	case v.Session.Health == Healthy:
+		return confirmed(r)
+	case v.Session.Health == Sick:
+		return revert(r, Unhealthy, v.Session.Report.Failure(), v.Session.Report.Checks)
+	case v.Boot.Uptime >= v.Settings.Deadline:
+		return revert(r, Unhealthy, "no verdict by the deadline", nil)
+	}
+	return Step{Do: DoProbe, Why: "is slot " + string(t.Slot) + " well?"}
+}
+
+func confirmed(r Record) Step {
+	n := r.clone()
+	n.Phase = Confirming
+	return Step{Do: DoSave, Record: &n, Event: "healthy", Why: "slot " + string(r.Txn.Slot) + " is well"}
+}
+
+func revert(r Record, o Outcome, why string, checks []Check) Step {
+	n := r.clone()
+	n.Phase, n.Txn.Outcome, n.Txn.Reason, n.Txn.Checks = Reverting, o, why, checks
+	return Step{Do: DoSave, Record: &n, Event: "reverting", Why: string(o) + ": " + why}
+}
+
+func obeyInTrial(r Record, v View) (Step, bool) {
+	switch v.Intent.Verb {
+	case Cancel, Rollback:
+		s := revert(r, Cancelled, "cancelled by the operator during the trial", nil)
+		s.Answers = true
+		return s, true
+	case Confirm:
+		if !v.Intent.Force && v.Session.Health != Healthy {
+			return Step{}, false // the probe answers
+		}
+		s := confirmed(r)
+		s.Answers, s.Why = true, s.Why+", says the operator"
+		return s, true
+	case Update:
+		return refuse("release " + r.Txn.Release.Version + " is on trial: wait for its verdict"), true
+	case Retry, CheckNow:
+		return refuse("a trial is under way: ask again when it is over"), true
+	}
+	return Step{}, false
+}
+
+// left: the slot was armed or on trial, and From runs again. Evidence is read only when a try was spent, for otherwise
+// the slot never ran; and where there is none, it was an interruption, which attempts bound.
+func left(r Record, v View) Step {
+	t := r.Txn
+	if r.Phase == Armed && unspent(v, t) {
+		return neverStarted(r, v)
+	}
+	if why, ok := evidence(v, t.Slot); ok {
+		o := NeverCameUp
+		if r.Phase == InTrial {
+			o = Unhealthy
+		}
+		s := shut(r, v, o, why)
+		s.Record.LoaderCounts = true
+		return s
+	}
+	n := r.clone()
+	n.Phase, n.LoaderCounts = Staged, true
+	return Step{Do: DoSave, Record: &n, Event: "interrupted", Why: "the trial of slot " + string(t.Slot) + " ended without evidence: " + string(v.Boot.Reset.Cause)}
+}
+
+// neverStarted: the loader came back to From with every try unspent. Once may be a person at the boot menu.
+func neverStarted(r Record, v View) Step {
+	n := r.clone()
+	n.Phase = Staged
+	why := "the loader did not start slot " + string(r.Txn.Slot)
+	if v.Boot.Reset.Cause == CausePower {
+		return Step{Do: DoSave, Record: &n, Event: "interrupted", Why: why + ": power was lost"}
+	}
+	n.Txn.Unspent++
+	if n.Txn.Unspent < 2 {
+		return Step{Do: DoSave, Record: &n, Event: "interrupted", Why: why}
+	}
+	s := shut(n, v, Interrupted, why+", twice, and spent no try")
+	s.Record.Txn.Blameless = true
+	s.Record.LoaderDoubt = why + ", twice, and spent no try"
+	return s
+}
+
+// evidence says what is known of the end of slot s, if its end was its own fault.
+func evidence(v View, s Slot) (string, bool) {
+	if t := v.Loader.Trial; t.Slot == s && t.LoadError {
+		return "the boot loader could not load it", true
+	}
+	reset := v.Boot.Reset
+	if reset.Slot != NoSlot && reset.Slot != s {
+		return "", false
+	}
+	why := map[Cause]string{
+		CausePanic:    "its kernel panicked",
+		CauseWatchdog: "the hardware watchdog reset it",
+		CauseDeadline: "its agent did not report by the deadline",
+	}[reset.Cause]
+	if why == "" {
+		return "", false
+	}
+	return strings.TrimSuffix(why+": "+reset.Detail, ": "), true
+}
+
+// confirming: health passed and that is saved. Whether Confirm happened before a cut is never inferred from the loader:
+// it is simply done again.
+func confirming(r Record, v View) Step {
+	t := r.Txn
+	if v.Intent.Verb == Cancel || v.Intent.Verb == Rollback {
+		return refuse("slot " + string(t.Slot) + " is being confirmed: run \"evenkeel rollback\" afterwards")
+	}
+	if v.Running != t.Slot {
+		n := r.clone()
+		n.Phase = Staged
+		return Step{Do: DoSave, Record: &n, Event: "interrupted", Why: "slot " + string(t.Slot) + " was left before it was confirmed"}
+	}
+	if !v.Session.Confirmed {
+		return Step{Do: DoConfirm, Slot: t.Slot, Why: "slot " + string(t.Slot) + " becomes the default"}
+	}
+	return shut(r, v, Confirmed, "its health checks passed")
+}
+
+// reverting: a failure is saved, so there is never another Try; the slot may boot once more and comes back here.
+func reverting(r Record, v View) Step {
+	if v.Running == r.Txn.Slot {
+		if s, ok := retreat(r, v); ok {
+			return s
+		}
+	}
+	return shut(r, v, r.Txn.Outcome, r.Txn.Reason)
+}
+
+// closing: the outcome is saved. What it means for the loader is done again until it holds, and then the record
+// becomes Idle in one save, lease and all.
+func closing(r Record, v View) Step {
+	t := r.Txn
+	if t.Outcome != Confirmed {
+		if s, ok := retreat(r, v); ok {
+			return s
+		}
+	} else if v.Running == t.Slot && v.Loader.Default != t.Slot {
+		return Step{Do: DoConfirm, Slot: t.Slot, Why: "slot " + string(t.Slot) + " becomes the default"}
+	}
+	n := r.finish(v)
+	return Step{Do: DoSave, Record: &n, Event: string(t.Outcome), Why: "release " + t.Release.Version + ": " + t.Reason}
+}
