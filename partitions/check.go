@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/evenkeel-os/evenkeel/release"
 	"github.com/evenkeel-os/evenkeel/updater"
@@ -37,18 +38,25 @@ type Row struct {
 	Problem   string       `json:"problem,omitempty"`
 }
 
-// Err returns the problems as one error, or nil.
+// Err returns the problems as one error, each once, or nil.
 func (l Layout) Err() error {
-	var errs []error
-	for _, p := range l.Problems {
-		errs = append(errs, errors.New(p))
-	}
+	all := slices.Clone(l.Problems)
 	for _, r := range l.Places {
 		if r.Problem != "" {
-			errs = append(errs, fmt.Errorf("role %q of slot %s: %s", r.Role, r.Slot, r.Problem))
+			all = append(all, placeProblem(r.Slot, r.Role, r.Problem))
+		}
+	}
+	var errs []error
+	for i, p := range all {
+		if !slices.Contains(all[:i], p) {
+			errs = append(errs, errors.New(p))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+func placeProblem(slot updater.Slot, role release.Role, problem any) string {
+	return fmt.Sprintf("role %q of slot %s: %v", role, slot, problem)
 }
 
 // Check looks at everything that is declared. It never fails: what it cannot see is a problem of the Layout.
@@ -94,7 +102,7 @@ func (s *Slots) row(d *disk, claims []claim, slot updater.Slot, r Role, run upda
 	}
 	row.Partition, row.Size, row.Path = &p, p.Size, d.path
 	row.InUse = describe(claims, p.extent)
-	if row.InUse != "" && slot != run {
+	if row.InUse != "" && slot == run.Other() {
 		row.Problem = "it is in use though it does not run: " + row.InUse
 	}
 	at, err := s.place(d, p)
@@ -108,7 +116,7 @@ func (s *Slots) row(d *disk, claims []claim, slot updater.Slot, r Role, run upda
 
 func (s *Slots) fileRow(row *Row, dir string) {
 	row.Path = dir
-	if err := s.mayWriteDir(dir); err != nil {
+	if err := s.espProblem(dir); err != nil {
 		row.Problem = err.Error()
 		return
 	}

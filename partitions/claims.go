@@ -153,19 +153,21 @@ func (s *Slots) layoutProblems(d *disk) (problems []string) {
 		what string
 	}
 	var all []used
-	add := func(sel Selector, what string) {
-		p, err := d.find(sel)
-		if err != nil {
-			problems = append(problems, fmt.Sprintf("%s: %v", what, err))
-			return
-		}
-		all = append(all, used{p, what})
-	}
 	for _, pl := range s.partitionPlaces() {
-		add(pl.selector, fmt.Sprintf("role %q of slot %s", pl.role, pl.slot))
+		p, err := d.find(pl.selector)
+		if err != nil {
+			problems = append(problems, placeProblem(pl.slot, pl.role, err))
+			continue
+		}
+		all = append(all, used{p, fmt.Sprintf("role %q of slot %s", pl.role, pl.slot)})
 	}
 	if !s.o.State.IsZero() {
-		add(s.o.State, "the state partition")
+		p, err := d.find(s.o.State)
+		if err != nil {
+			problems = append(problems, fmt.Sprintf("the state partition: %v", err))
+		} else {
+			all = append(all, used{p, "the state partition"})
+		}
 	}
 	for i, x := range all {
 		for _, y := range all[:i] {
@@ -184,17 +186,20 @@ func (s *Slots) mountProblems(d *disk) (problems []string) {
 	if err != nil {
 		return []string{err.Error()}
 	}
-	for what, dir := range map[string]string{"the state directory": s.o.StateDir, "the EFI system partition": s.o.ESP} {
-		m, ok := mountOf(ms, dir)
+	for _, own := range []struct{ what, dir string }{
+		{"the state directory", s.o.StateDir},
+		{"the EFI system partition", s.o.ESP},
+	} {
+		m, ok := mountOf(ms, own.dir)
 		dev, err := s.host.mountDev(m)
-		if dir == "" || !ok || err != nil {
-			continue
+		if own.dir == "" || !ok || err != nil || own.dir == s.o.ESP && m.point != filepath.Clean(own.dir) {
+			continue // an EFI system partition that is not mounted is told where it is needed
 		}
 		for _, c := range s.claim(d, dev, "") {
 			for _, pl := range s.partitionPlaces() {
 				if p, err := d.find(pl.selector); err == nil && p.overlaps(c.extent) {
 					problems = append(problems, fmt.Sprintf("%s %s lies on slot %s (%s), which updates overwrite: mount its own partition there",
-						what, dir, pl.slot, p))
+						own.what, own.dir, pl.slot, p))
 				}
 			}
 		}

@@ -63,6 +63,11 @@ func (s *Slots) mayWriteDir(dir string) error {
 	if problems := s.layoutProblems(d); len(problems) > 0 {
 		return fmt.Errorf("the layout of %s is not safe: %s", d.path, strings.Join(problems, "; "))
 	}
+	return s.espProblem(dir)
+}
+
+// espProblem returns an error when dir is not on the EFI system partition, mounted for writing.
+func (s *Slots) espProblem(dir string) error {
 	if s.o.ESP == "" {
 		return nil
 	}
