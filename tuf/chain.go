@@ -168,6 +168,7 @@ func (t *chain) acceptRoot(data []byte) error {
 	if err := t.forget(t.marks.void(m)); err != nil {
 		return err
 	}
+	t.marks.raise(m, roleRoot, m.Signed.Version, time.Time{})
 	t.useRoot(m, data)
 	return nil
 }

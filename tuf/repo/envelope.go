@@ -20,6 +20,11 @@ type (
 	timestampMeta = metadata.Metadata[metadata.TimestampType]
 	snapshotMeta  = metadata.Metadata[metadata.SnapshotType]
 	targetsMeta   = metadata.Metadata[metadata.TargetsType]
+
+	rootType      = metadata.RootType
+	timestampType = metadata.TimestampType
+	snapshotType  = metadata.SnapshotType
+	metaFiles     = metadata.MetaFiles
 )
 
 const specVersion = "1.0.33"
