@@ -252,8 +252,11 @@ func copyFile(out *counter, f File) error {
 	if n < f.Size {
 		return fmt.Errorf("cannot read %s: it ends after %d of %d bytes", f.Path, n, f.Size)
 	}
-	if n, _ := io.ReadFull(r, make([]byte, 1)); n > 0 {
+	switch n, err := io.ReadFull(r, make([]byte, 1)); {
+	case n > 0:
 		return fmt.Errorf("cannot read %s: it has more than %d bytes", f.Path, f.Size)
+	case !errors.Is(err, io.EOF): // readers that check what they read say so at their end
+		return fmt.Errorf("cannot read %s: %w", f.Path, err)
 	}
 	return nil
 }
