@@ -89,6 +89,7 @@ type Image struct {
 // Kernel and Initrd are "ROLE" for a KindFile role, or "ROLE:/path" for a file inside the file system of a
 // KindPartition role. Cmdline is a template: {slot} becomes a or b, and {ROLE} becomes PARTUUID=... of that role's
 // partition, so "root={root} ro" is the usual beginning. The loader's adapter appends evenkeel.slot=a|b by itself.
+// It is handed Release.Entry, in which every "ROLE" has become "ROLE:name".
 type BootSpec struct {
 	Kernel  string `json:"kernel"`
 	Initrd  string `json:"initrd,omitempty"`
@@ -108,4 +109,19 @@ func (r *Release) Image(role Role) (Image, bool) {
 		}
 	}
 	return Image{}, false
+}
+
+// Entry returns the boot spec with the file names that the images of KindFile have in this release: "ROLE" becomes
+// "ROLE:name". What names no such image is left as it is, for the loader's adapter to refuse.
+func (r *Release) Entry() BootSpec {
+	b := r.Boot
+	b.Kernel, b.Initrd = r.fileOf(b.Kernel), r.fileOf(b.Initrd)
+	return b
+}
+
+func (r *Release) fileOf(from string) string {
+	if im, ok := r.Image(Role(from)); ok && im.Kind == KindFile {
+		return from + ":" + im.Name
+	}
+	return from
 }

@@ -140,7 +140,7 @@ func (a *Agent) observe() (View, error) {
 	defer a.mu.Unlock()
 	v.Offers, v.Intent, v.Session, v.Settings, v.Now = a.offers, a.intent, a.session, a.o.Settings, a.o.Now()
 	a.view = v
-	if v.Running == v.Loader.Default && !a.disarmed && a.o.Disarm != nil {
+	if !a.disarmed && a.o.Disarm != nil && !OnTrial(a.rec, v.Running, v.Loader) {
 		a.disarmed = a.o.Disarm() == nil
 	}
 	return v, nil
@@ -222,7 +222,7 @@ func (a *Agent) write(s Step) error {
 		a.learn(func(x *Session) { x.Tried = x.Tried && err != nil })
 		return err
 	case DoTry:
-		reboot, err := b.Try(s.Slot, a.rec.Txn.Release.Boot, a.rec.Txn.Tries)
+		reboot, err := b.Try(s.Slot, a.rec.Txn.Release.Entry(), a.rec.Txn.Tries)
 		if err == nil {
 			a.learn(func(x *Session) { x.Tried, x.Reboot = true, reboot })
 		}
