@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -373,4 +374,53 @@ func TestBase(t *testing.T) {
 	}
 	_, err = m.slots().Base("b", rootImage(5*mib))
 	wantError(t, err, "cannot read role", "needs a larger partition")
+}
+
+func TestAlignment(t *testing.T) {
+	for _, tt := range []struct {
+		start, size int64
+		disk        disk
+		want        int64
+	}{
+		{mib, mib, disk{sector: 512}, page},
+		{mib, mib, disk{sector: 512, block: true}, page},
+		{mib, mib + 512, disk{sector: 512}, 0},
+		{mib + 512, mib, disk{sector: 512}, 0},
+		{mib, mib + 512, disk{sector: 512, block: true}, 512},
+		{34 * 512, mib, disk{sector: 512, block: true}, 512},
+		{mib, mib + 512, disk{sector: 4096, block: true}, 0},
+	} {
+		// More than this would round a block over the end of the partition, into its neighbour.
+		if got := alignment(extent{tt.start, tt.size}, &tt.disk); got != tt.want {
+			t.Errorf("%d+%d on %+v: %d, want %d", tt.start, tt.size, tt.disk, got, tt.want)
+		}
+	}
+}
+
+// TestNeighboursWriteAtTheSameTime lets many writers share blocks.
+func TestNeighboursWriteAtTheSameTime(t *testing.T) {
+	m := newMachine(t, 512)
+	target, err := m.slots().Target("b", rootImage(mib))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer target.Close()
+	want := make([]byte, 64*1000)
+	var all sync.WaitGroup
+	for i := range 64 {
+		piece := want[i*1000 : (i+1)*1000]
+		for j := range piece {
+			piece[j] = byte(i + 1)
+		}
+		all.Go(func() {
+			if _, err := target.WriteAt(piece, int64(i)*1000); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	got := make([]byte, len(want))
+	if _, err := target.ReadAt(got, 0); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("%v, the first wrong byte is %d", err, firstDifference(got, want))
+	}
 }

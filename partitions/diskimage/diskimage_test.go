@@ -390,3 +390,22 @@ func TestSparseWriter(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestStateIsRoots: the builder need not be root, so what mkfs.ext4 takes over from the files is not enough.
+func TestStateIsRoots(t *testing.T) {
+	dir := t.TempDir()
+	if err := errors.Join(os.Mkdir(filepath.Join(dir, "d"), 0o700), os.WriteFile(filepath.Join(dir, "d", "f g"), nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	script, err := Spec{Time: time.Unix(1234567890, 0)}.ownership(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		`"/" uid 0`, `"/d" gid 0`, `"/d" mode 040755`, `"/d/f g" uid 0`, `"/d/f g" mode 0100644`, `"/d/f g" ctime @1234567890`,
+	} {
+		if !strings.Contains(string(script), "set_inode_field "+want+"\n") {
+			t.Errorf("no %q in\n%s", want, script)
+		}
+	}
+}
