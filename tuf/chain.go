@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"strconv"
 	"time"
 
@@ -253,6 +252,10 @@ func (t *chain) acceptTimestamp(data []byte) error {
 	marks := t.marks.clone()
 	marks.raise(t.root, roleTimestamp, m.Signed.Version, issued)
 	t.setClock(marks)
+	if expires := t.root.Signed.Expires; !t.clock.Now.Before(expires) {
+		// A thief of the timestamp's key who signs the year 2099 gets no further than this.
+		return expiredError(roleRoot, "", expires, t.clock)
+	}
 	before := t.trusted.Timestamp
 	err = guard(func() error { _, err := t.trusted.UpdateTimestamp(data); return err })
 	if errors.Is(err, &metadata.ErrEqualVersionNumber{}) {
@@ -385,11 +388,6 @@ func (t *chain) blame(role, path string, err error) error {
 }
 
 func isExpired(err error) bool { return errors.Is(err, &metadata.ErrExpiredMetadata{}) }
-
-// sameFiles reports whether both chains stand on the same bytes.
-func (t *chain) sameFiles(o *chain) bool {
-	return maps.EqualFunc(t.files, o.files, bytes.Equal)
-}
 
 // metadataPath is where the repository has the file of a role; version 0: the one without a version in its name.
 func metadataPath(role string, version int64) string {

@@ -1,9 +1,11 @@
 package tuf
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -79,6 +81,7 @@ type Client struct {
 
 	mu       sync.Mutex // one refresh, one lookup at a time
 	set      *chain     // in force; nil: nothing is trusted yet but the root
+	kept     map[string][]byte // the complete file's content
 	releases []release.Release
 	problems []string
 }
@@ -119,11 +122,11 @@ func builtIn(data []byte) (*rootMeta, error) {
 
 // load brings the complete set into force that the last successful refresh left, as far as it verifies.
 func (c *Client) load() {
-	files := c.store.readComplete()
-	if files == nil {
+	c.kept = c.store.readComplete()
+	if c.kept == nil {
 		return
 	}
-	t := c.offline(files)
+	t := c.offline(c.kept)
 	if err := t.build(context.Background()); err != nil {
 		c.store.damaged(completeFile, err)
 		return
@@ -161,10 +164,11 @@ func (c *Client) commit(t *chain) error {
 	if err := t.saveMarks(); err != nil {
 		return err
 	}
-	if c.set == nil || !c.set.sameFiles(t) {
+	if !maps.EqualFunc(c.kept, t.files, bytes.Equal) {
 		if err := c.store.writeComplete(t.files); err != nil {
 			return err
 		}
+		c.kept = maps.Clone(t.files)
 	}
 	c.use(t)
 	return nil

@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -36,7 +35,6 @@ type world struct {
 	limit tuf.Limits
 
 	server *httptest.Server
-	mu     sync.Mutex
 	warned []string
 }
 
@@ -88,8 +86,6 @@ func (w *world) options() tuf.Options {
 		Dir: store, Root: w.root, Product: product, Transport: w.transport(), BuildTime: w.build,
 		Now: func() time.Time { return w.clock }, FS: w.disk, Limits: w.limit,
 		Warn: func(s string) {
-			w.mu.Lock()
-			defer w.mu.Unlock()
 			w.warned = append(w.warned, s)
 		},
 	}
@@ -142,8 +138,6 @@ func version(c *tuf.Client, role string) int64 {
 
 func (w *world) mustWarn(text string) {
 	w.t.Helper()
-	w.mu.Lock()
-	defer w.mu.Unlock()
 	if !strings.Contains(strings.Join(w.warned, "\n"), text) {
 		w.t.Errorf("warnings = %q, want one about %q", w.warned, text)
 	}
@@ -151,8 +145,6 @@ func (w *world) mustWarn(text string) {
 
 func (w *world) mustNotWarn() {
 	w.t.Helper()
-	w.mu.Lock()
-	defer w.mu.Unlock()
 	if len(w.warned) != 0 {
 		w.t.Errorf("warnings = %q, want none", w.warned)
 	}

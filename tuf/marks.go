@@ -2,6 +2,7 @@ package tuf
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -29,9 +30,31 @@ const marksSchema = 1
 
 func newMarks() marks { return marks{Schema: marksSchema, Roles: map[string]mark{}} }
 
+// sealed is the file. Unlike metadata, marks carry no signature: the digest keeps a flipped bit from becoming a version
+// that no repository can reach.
+type sealed struct {
+	SHA256 string          `json:"sha256"`
+	Marks  json.RawMessage `json:"marks"`
+}
+
+func (m marks) encode() ([]byte, error) {
+	data, err := json.Marshal(m)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(sealed{SHA256: digestText(data), Marks: data})
+}
+
 func parseMarks(data []byte) (marks, error) {
-	m := newMarks()
-	if err := json.Unmarshal(data, &m); err != nil {
+	var s sealed
+	if err := json.Unmarshal(data, &s); err != nil {
+		return newMarks(), err
+	}
+	if digestText(s.Marks) != s.SHA256 {
+		return newMarks(), errors.New("its digest is wrong")
+	}
+	var m marks
+	if err := json.Unmarshal(s.Marks, &m); err != nil {
 		return newMarks(), err
 	}
 	if m.Schema < 1 || m.Roles == nil {

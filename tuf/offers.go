@@ -96,7 +96,10 @@ func (c *Client) target(ctx context.Context, f *metadata.TargetFiles, name strin
 	if err != nil || digest == "" {
 		return data, err
 	}
-	return data, c.store.writeTarget(data)
+	if err := c.store.writeTarget(data); err != nil {
+		c.o.Warn(err.Error() + ": it will be fetched again")
+	}
+	return data, nil
 }
 
 // targetPath is where the repository has a target.

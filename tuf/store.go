@@ -68,7 +68,7 @@ func (s store) readMarks() marks {
 }
 
 func (s store) writeMarks(m marks) error {
-	data, err := json.MarshalIndent(m, "", "\t")
+	data, err := m.encode()
 	if err != nil {
 		return err
 	}

@@ -9,7 +9,7 @@
 //	targets/images/SHA256.IMAGE.index                                    the index of the image with digest IMAGE
 //	targets/packs/IMAGE.pack                                             its bytes, untrusted: the index verifies them
 //	staged/metadata/ROLE.json                                            the next version of a role, while people sign it
-//	staged/targets/...                                                   the files that it names, as they will be in targets/
+//	staged/targets/SHA256, staged/targets/IMAGE.pack                     the files that it names, until they move to targets/
 //
 // metadata/ and targets/ are served; staged/ is not, and nothing in it is trusted by anybody.
 //

@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
-	"path/filepath"
 	"slices"
 	"time"
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
 
 	"github.com/evenkeel-os/evenkeel/internal/durable"
+	"github.com/evenkeel-os/evenkeel/release"
 )
 
 var (
@@ -288,46 +288,47 @@ func (r *Repository) Discard() ([]Role, error) {
 
 // removeStagedTargets removes all files in staged/targets.
 func (r *Repository) removeStagedTargets() error {
-	files, err := r.files(stagedTargets)
-	if err != nil {
-		return err
+	names, err := r.o.FS.List(r.at(stagedTargets))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
-	for _, name := range files {
-		if err := durable.Remove(r.o.FS, r.at(name)); err != nil {
+	if err != nil {
+		return fmt.Errorf("cannot list what is staged: %w", err)
+	}
+	for _, name := range names {
+		if err := durable.Remove(r.o.FS, r.at(stagedTargets, name)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// files returns the paths of all files below a directory of the repository's known layout, sorted. It goes three levels
-// deep: releases/PRODUCT/FILE is the deepest.
-func (r *Repository) files(dir string) ([]string, error) {
-	found, err := r.walk(dir, 3)
-	slices.Sort(found)
-	return found, err
+// stagedTarget is where a target waits for publishing: by its digest, so that no name can clash.
+func stagedTarget(sha256 string) string { return path.Join(stagedTargets, sha256) }
+
+// stagedPack is where a pack waits for publishing.
+func stagedPack(im release.Image) string { return path.Join(stagedTargets, path.Base(im.Pack)) }
+
+// putTarget stages the bytes of a small target.
+func (r *Repository) putTarget(data []byte) (*metadata.TargetFiles, error) {
+	f := targetFile(data)
+	return f, durable.WriteFile(r.o.FS, r.at(stagedTarget(digestOf(f).String())), data)
 }
 
-func (r *Repository) walk(dir string, depth int) ([]string, error) {
-	names, err := r.o.FS.List(r.at(dir))
+// readTarget reads a small target, staged or published, and checks its digest.
+func (r *Repository) readTarget(name string, f *metadata.TargetFiles) ([]byte, error) {
+	sum := digestOf(f).String()
+	where := stagedTarget(sum)
+	data, err := r.o.FS.ReadFile(r.at(where))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		where = path.Join(targetsDir, targetPath(name, sum))
+		data, err = r.readMeta(where)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("cannot list %s: %w", filepath.ToSlash(dir), err)
+		return nil, err
 	}
-	var found []string
-	for _, name := range names {
-		sub := path.Join(dir, name)
-		if depth > 1 && path.Ext(name) == "" {
-			more, err := r.walk(sub, depth-1)
-			if err != nil {
-				return nil, err
-			}
-			found = append(found, more...)
-			continue
-		}
-		found = append(found, sub)
+	if err := f.VerifyLengthHashes(data); err != nil {
+		return nil, Problem{Where: where, What: err.Error(), Hint: "restore it from a copy"}
 	}
-	return found, nil
+	return data, nil
 }
