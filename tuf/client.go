@@ -79,8 +79,8 @@ type Client struct {
 	o     Options
 	store store
 
-	mu       sync.Mutex // one refresh, one lookup at a time
-	set      *chain     // in force; nil: nothing is trusted yet but the root
+	mu       sync.Mutex        // one refresh, one lookup at a time
+	set      *chain            // in force; nil: nothing is trusted yet but the root
 	kept     map[string][]byte // the complete file's content
 	releases []release.Release
 	problems []string

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
 
@@ -235,7 +236,7 @@ func (r *Repository) add(ctx context.Context, g *staging, rel release.Release, s
 		}
 		added.Images = append(added.Images, img)
 	}
-	if targets[added.Target], err = r.putRelease(rel); err != nil {
+	if targets[added.Target], err = r.putRelease(rel, r.now()); err != nil {
 		return Added{}, err
 	}
 	if added.Voided, err = g.signatures(RoleReleases); err != nil {
@@ -244,12 +245,34 @@ func (r *Repository) add(ctx context.Context, g *staging, rel release.Release, s
 	return added, r.stageTargets(g, RoleReleases, targets, m.Signed.Delegations)
 }
 
-func (r *Repository) putRelease(rel release.Release) (*metadata.TargetFiles, error) {
+// custom is what the metadata says of a release beside its digest. It is for the publisher's own lists.
+type custom struct {
+	Added time.Time `json:"added,omitzero"`
+}
+
+func (r *Repository) putRelease(rel release.Release, when time.Time) (*metadata.TargetFiles, error) {
 	data, err := json.MarshalIndent(rel, "", "  ")
 	if err != nil {
 		return nil, fmt.Errorf("cannot encode the release: %w", err)
 	}
-	return r.putTarget(append(data, '\n'))
+	note, err := json.Marshal(custom{Added: when})
+	if err != nil {
+		return nil, fmt.Errorf("cannot encode the release: %w", err)
+	}
+	f, err := r.putTarget(append(data, '\n'))
+	if err == nil {
+		f.Custom = (*json.RawMessage)(&note)
+	}
+	return f, err
+}
+
+// addedAt returns when a release was added, or the zero time where that is not known.
+func addedAt(f *metadata.TargetFiles) time.Time {
+	var c custom
+	if f != nil && f.Custom != nil && json.Unmarshal(*f.Custom, &c) != nil {
+		return time.Time{}
+	}
+	return c.Added
 }
 
 // signatures returns how many valid signatures the staged version of role has.
@@ -263,7 +286,7 @@ func (g *staging) signatures(role Role) (int, error) {
 
 // addImage makes index and pack of an image, unless an earlier release has the very same one.
 func (r *Repository) addImage(ctx context.Context, targets map[string]*metadata.TargetFiles, im release.Image, src Source) (AddedImage, error) {
-	size, err := r.packSize(im)
+	size, err := r.packSize(im, true)
 	if err != nil {
 		return AddedImage{}, err
 	}
@@ -278,9 +301,9 @@ func (r *Repository) addImage(ctx context.Context, targets map[string]*metadata.
 	return AddedImage{Role: im.Role, Size: im.Size, PackSize: size}, err
 }
 
-// packSize returns the size of a pack, staged or published, or 0 when there is none.
-func (r *Repository) packSize(im release.Image) (int64, error) {
-	f, err := r.openPack(im)
+// packSize returns the size of a pack, or 0 when there is none.
+func (r *Repository) packSize(im release.Image, staged bool) (int64, error) {
+	f, err := r.openPack(im, staged)
 	if f == nil || err != nil {
 		return 0, err
 	}

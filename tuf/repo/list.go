@@ -26,7 +26,7 @@ type ListedRelease struct {
 	Size         int64     `json:"size"`      // bytes of all images
 	PackSize     int64     `json:"pack_size"` // bytes of all packs: what a full download transfers
 	State        string    `json:"state"`     // StatePublished, StateStaged, StateWithdrawn
-	Published    time.Time `json:"published,omitzero"`
+	Added        time.Time `json:"added,omitzero"`
 	Missing      int       `json:"missing_signatures"`
 	Withdrawn    string    `json:"withdrawn,omitempty"`
 	Notes        string    `json:"notes,omitempty"`
@@ -113,9 +113,8 @@ func (r *Repository) listReleases(g *staging, missing int) ([]ListedRelease, err
 		}
 		if slices.Contains(changed, release.TargetName(rel.Product, rel.Serial)) {
 			item.State, item.Missing = StateStaged, missing
-		} else if item.Published, err = r.publishedAt(rel); err != nil {
-			return nil, err
 		}
+		item.Added = addedAt(next.Signed.Targets[release.TargetName(rel.Product, rel.Serial)])
 		list = append(list, item)
 	}
 	return list, nil
@@ -130,7 +129,7 @@ func (r *Repository) listRelease(rel release.Release) (ListedRelease, error) {
 		item.State = StateWithdrawn
 	}
 	for _, im := range rel.Images {
-		size, err := r.packSize(im)
+		size, err := r.packSize(im, true)
 		if err != nil {
 			return item, err
 		}
@@ -142,16 +141,18 @@ func (r *Repository) listRelease(rel release.Release) (ListedRelease, error) {
 
 // changes says what publishing the staged version of a role does, for those who are asked to sign it.
 func (r *Repository) changes(g *staging, role Role) ([]string, error) {
-	next, err := g.nextTargets(role)
-	switch {
-	case err != nil:
-		return nil, err
-	case g.version(role) == 0:
+	if g.version(role) == 0 {
 		return []string{"it is the first version"}, nil
-	case role == RoleReleases:
-		return r.releaseChanges(g, next)
-	case role == RoleRoot:
+	}
+	if role == RoleRoot {
 		return []string{"it renews the expiry; keys and thresholds stay as they are"}, nil
+	}
+	next, err := g.nextTargets(role)
+	if err != nil {
+		return nil, err
+	}
+	if role == RoleReleases {
+		return r.releaseChanges(g, next)
 	}
 	if len(newNames(g.targets[role], next)) == 0 {
 		return []string{"it renews the expiry"}, nil

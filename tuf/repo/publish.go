@@ -123,7 +123,7 @@ func (r *Repository) checkStagedImages(ctx context.Context, g *staging) error {
 			return Problem{Where: name, What: err.Error()}
 		}
 		for _, im := range rel.Images {
-			if err := r.checkImage(ctx, m, im); err != nil {
+			if err := r.checkImage(ctx, m, im, true); err != nil {
 				return err
 			}
 		}

@@ -46,8 +46,6 @@ type Options struct {
 	Lock func() (unlock func(), err error)
 	// Build makes the index and the pack of an image. Nil: BuildImage.
 	Build BuildFunc
-	// Accept is the client that every change must convince before it is published. Nil: package tuf, as in the agent.
-	Accept AcceptFunc
 }
 
 // Repository is one repository. Its methods are not for concurrent use; other processes are kept out by the lock.
@@ -71,9 +69,6 @@ func New(o Options) *Repository {
 	}
 	if o.Build == nil {
 		o.Build = BuildImage
-	}
-	if o.Accept == nil {
-		o.Accept = acceptByClient
 	}
 	return &Repository{o: o}
 }

@@ -45,7 +45,8 @@ func (r *Repository) restage(g *staging, rel release.Release) error {
 		return err
 	}
 	targets := maps.Clone(m.Signed.Targets)
-	if targets[release.TargetName(rel.Product, rel.Serial)], err = r.putRelease(rel); err != nil {
+	name := release.TargetName(rel.Product, rel.Serial)
+	if targets[name], err = r.putRelease(rel, addedAt(targets[name])); err != nil {
 		return err
 	}
 	return r.stageTargets(g, RoleReleases, targets, m.Signed.Delegations)
