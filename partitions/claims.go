@@ -177,7 +177,32 @@ func (s *Slots) layoutProblems(d *disk) (problems []string) {
 			}
 		}
 	}
-	return append(problems, s.mountProblems(d)...)
+	return append(append(problems, s.mountProblems(d)...), s.stateProblems(d)...)
+}
+
+// stateProblems makes sure that what is saved in the state directory is on the state partition. Without it mounted, the
+// directory is still there, and forgets.
+func (s *Slots) stateProblems(d *disk) []string {
+	if s.o.State.IsZero() || s.o.StateDir == "" {
+		return nil
+	}
+	p, err := d.find(s.o.State)
+	if err != nil {
+		return nil // told with the other partitions
+	}
+	ms, err := s.host.mounts()
+	if err != nil {
+		return nil // told with the mounts
+	}
+	m, _ := mountOf(ms, s.o.StateDir)
+	if dev, err := s.host.mountDev(m); err == nil {
+		for _, c := range s.claim(d, dev, "") {
+			if p.contains(c.extent) {
+				return nil
+			}
+		}
+	}
+	return []string{fmt.Sprintf("the state directory %s is on %s (%s), not on %s: mount that there", s.o.StateDir, m.point, m.source, p)}
 }
 
 // mountProblems compares, by device number, what is mounted for the agent's own use with the places of the slots.

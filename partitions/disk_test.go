@@ -144,7 +144,7 @@ func FuzzReadDisk(f *testing.F) {
 		if err != nil {
 			f.Fatal(err)
 		}
-		f.Add(b[:34*4096], b[16*mib-34*512:])
+		f.Add(b[:3*sector], b[16*mib-sector:])
 	}
 	f.Fuzz(func(t *testing.T, head, tail []byte) {
 		path := filepath.Join(t.TempDir(), "disk.img")

@@ -80,6 +80,15 @@ func TestTargetRefuses(t *testing.T) {
 		{name: "the state partition is a slot", set: func(m *machine) { m.o.State = Selector{PartUUID: guidRootB} }, err: []string{"the state partition", "share bytes"}},
 		{name: "no state partition", set: func(m *machine) { m.o.State = Selector{Label: "gone"} }, err: []string{"the state partition", "no partition PARTLABEL=gone"}},
 		{name: "the state directory is on a slot", set: func(m *machine) { m.o.StateDir = "/var/lib/evenkeel" }, err: []string{"state directory /var/lib/evenkeel", "slot a", "mount its own partition"}},
+		{name: "the state partition is not mounted", set: func(m *machine) {
+			m.o.StateDir = "/var/lib/evenkeel"
+			m.mounts("22 1 259:2 / /sysroot ro - ext4 /dev/root ro", "23 22 0:40 / / rw - overlay overlay rw")
+			m.o.RootMount = "/sysroot"
+		}, err: []string{"state directory /var/lib/evenkeel is on / (overlay)", `not on partition 4 ("state")`}},
+		{name: "something else is mounted for the state", set: func(m *machine) {
+			m.o.StateDir = "/var/lib/evenkeel"
+			m.mounts("22 1 259:2 / / ro - ext4 /dev/root ro", "23 22 259:1 / /var/lib/evenkeel rw - vfat /dev/vda1 rw")
+		}, err: []string{"is on /var/lib/evenkeel (/dev/vda1)", `not on partition 4 ("state")`}},
 		{name: "no table", set: func(m *machine) {
 			if err := os.WriteFile(m.disk, make([]byte, 16*mib), 0o600); err != nil {
 				m.t.Fatal(err)
