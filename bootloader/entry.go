@@ -284,7 +284,28 @@ func (g *GRUB) retireEntry(s updater.Slot) error {
 	if err != nil {
 		return err
 	}
-	sector := old[:min(len(old), grubenv.Sector)]
-	copy(sector, entryRetired)
+	return g.markEntry(s, old, entryRetired)
+}
+
+// restoreEntry undoes retireEntry.
+func (g *GRUB) restoreEntry(s updater.Slot) error {
+	if g.o.Entries == "" {
+		return nil
+	}
+	old, err := g.o.Files.Read(g.entryPath(s))
+	switch {
+	case err != nil:
+		return err
+	case !intact(old, s):
+		return fmt.Errorf("%s is no boot entry of slot %s: it could not be started from it", g.entryPath(s), s)
+	case bytes.HasPrefix(old, []byte(entryUsable)):
+		return nil
+	}
+	return g.markEntry(s, old, entryUsable)
+}
+
+func (g *GRUB) markEntry(s updater.Slot, old []byte, mark string) error {
+	sector := bytes.Clone(old[:min(len(old), grubenv.Sector)])
+	copy(sector, mark)
 	return g.o.Files.Write(g.entryPath(s), 0, sector)
 }

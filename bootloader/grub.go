@@ -159,9 +159,13 @@ func (g *GRUB) Try(s updater.Slot, spec release.BootSpec, tries int) (updater.Re
 	return updater.Reboot{}, nil
 }
 
-// Confirm implements updater.Bootloader. It is the one verb that also works on a damaged block, which it replaces.
+// Confirm implements updater.Bootloader. It is the one verb that also works on a damaged block, which it replaces. It
+// refuses a slot without a whole boot entry, from which that slot cannot have been started.
 func (g *GRUB) Confirm(s updater.Slot) error {
-	err := g.repair()
+	err := g.restoreEntry(s)
+	if err == nil {
+		err = g.repair()
+	}
 	if err == nil {
 		err = g.change(s, func(v *vars) error {
 			v.toFront(g.n, s)
