@@ -383,13 +383,13 @@ func TestBadRelease(t *testing.T) {
 			r.Images[0].Pack = "../../etc/passwd"
 			w.repo.AddRelease(r)
 			w.repo.Publish()
-		}, "no safe path"},
+		}, "not packs/"},
 		"a role twice": {func(w *world) {
 			r := aRelease(2)
 			r.Images = append(r.Images, r.Images[0])
 			w.repo.AddRelease(r)
 			w.repo.Publish()
-		}, "used twice"},
+		}, "two images"},
 		"huge": {func(w *world) {
 			w.repo.AddTarget("releases", "releases/edge/2.json", make([]byte, 1<<20))
 			w.repo.Publish()

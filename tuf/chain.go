@@ -74,6 +74,9 @@ func (t *chain) build(ctx context.Context) error {
 			return err
 		}
 	}
+	if t.c.o.Product == "" {
+		return nil
+	}
 	return t.list(ctx)
 }
 

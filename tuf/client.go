@@ -32,7 +32,7 @@ type Options struct {
 	Dir string
 	// Root is the root metadata in the image, of any version of the repository's chain.
 	Root []byte
-	// Product selects the releases: those named releases/PRODUCT/SERIAL.json.
+	// Product selects the releases: those named releases/PRODUCT/SERIAL.json. Empty: none are looked for.
 	Product string
 	// Transport reaches the repository. Nil: nothing can be refreshed.
 	Transport Transport

@@ -130,7 +130,6 @@ func hashPrefix(f *metadata.TargetFiles) string {
 var (
 	safeName   = regexp.MustCompile(`^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$`)
 	safeSerial = regexp.MustCompile(`^(0|[1-9][0-9]{0,19})\.json$`)
-	roleName   = regexp.MustCompile(`^[a-z0-9-]+$`)
 )
 
 // safe reports whether a name may be used as a path.
@@ -153,7 +152,7 @@ func (c *Client) parseRelease(name string, data []byte) (release.Release, error)
 	var r release.Release
 	err := json.Unmarshal(data, &r)
 	if err == nil {
-		err = checkRelease(r)
+		err = r.Check()
 	}
 	if n, _ := c.serial(name); err == nil && (r.Serial != n || r.Product != c.o.Product) {
 		err = fmt.Errorf("it says that it is serial %d of product %q", r.Serial, r.Product)
@@ -162,29 +161,6 @@ func (c *Client) parseRelease(name string, data []byte) (release.Release, error)
 		return r, &Error{Role: name, Blame: BlameRepository, Err: fmt.Errorf("it is no usable release: %w", err)}
 	}
 	return r, nil
-}
-
-func checkRelease(r release.Release) error {
-	if r.Version == "" || len(r.Images) == 0 || r.Boot.Kernel == "" {
-		return errors.New("it lacks a version, images or a boot spec")
-	}
-	seen := map[release.Role]bool{}
-	for _, im := range r.Images {
-		switch {
-		case !roleName.MatchString(string(im.Role)) || seen[im.Role]:
-			return fmt.Errorf("its image role %.60q is malformed or used twice", im.Role)
-		case im.Kind != release.KindPartition && im.Kind != release.KindFile:
-			return fmt.Errorf("its image %s is of unknown kind %.60q", im.Role, im.Kind)
-		case im.Kind == release.KindFile && (!safe(im.Name) || strings.Contains(im.Name, "/")):
-			return fmt.Errorf("its image %s has the file name %.60q", im.Role, im.Name)
-		case im.Size <= 0 || im.SHA256.IsZero():
-			return fmt.Errorf("its image %s lacks a size or a digest", im.Role)
-		case !safe(im.Index) || !safe(im.Pack):
-			return fmt.Errorf("its image %s has an index or pack name that is no safe path: %.100q, %.100q", im.Role, im.Index, im.Pack)
-		}
-		seen[im.Role] = true
-	}
-	return nil
 }
 
 // Open implements updater.Source. The release that im is of may have been withdrawn since, but must still be named.

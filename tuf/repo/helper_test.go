@@ -118,7 +118,7 @@ func (w *world) wantErr(err error, kind error, part string) {
 
 // draft is a release with a root partition and a kernel, whose bytes follow from the serial.
 func draft(serial uint64) Draft {
-	root, kernel := randomImage(3<<20+512, serial), randomImage(70_000, 1)
+	root, kernel := randomImage(100_000, serial), randomImage(9_000, 1)
 	return Draft{
 		Rel: release.Release{
 			Product: "edge", Compatible: []string{"qemu-x86"}, Architecture: "amd64", Layout: 1,

@@ -1,0 +1,213 @@
+package repo
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/evenkeel-os/evenkeel/fixtures"
+	"github.com/evenkeel-os/evenkeel/internal/durable"
+)
+
+// killed is an operation of a publisher that is killed at every point.
+type killed struct {
+	name string
+	// before brings the repository to where the operation starts.
+	before func(*world)
+	run    func(*world) error
+	// old and new are the serials that hosts may see afterwards.
+	old, new []uint64
+}
+
+func operations() []killed {
+	publish := func(w *world) error { _, err := w.Publish(w.ctx(), w); return err }
+	return []killed{
+		{
+			name:   "publish a release",
+			before: func(w *world) { w.ready(); w.release(1); w.now = w.now.Add(time.Hour); w.add(2); w.signAll() },
+			run:    publish, old: []uint64{1}, new: []uint64{1, 2},
+		},
+		{
+			name: "publish a renewal of every role, root too",
+			before: func(w *world) {
+				w.ready()
+				w.release(1)
+				w.now = w.now.Add(time.Hour)
+				_, err := w.Renew()
+				w.must(err)
+				w.signAll()
+			},
+			run: publish, old: []uint64{1}, new: []uint64{1},
+		},
+		{
+			name:   "refresh",
+			before: func(w *world) { w.ready(); w.release(1); w.now = w.now.Add(time.Hour) },
+			run:    func(w *world) error { _, err := w.Refresh(w.ctx(), w, true); return err },
+			old:    []uint64{1}, new: []uint64{1},
+		},
+		{
+			name:   "add",
+			before: func(w *world) { w.ready(); w.release(1); w.now = w.now.Add(time.Hour) },
+			run:    func(w *world) error { _, err := w.Add(w.ctx(), draft(2)); return err },
+			old:    []uint64{1}, new: []uint64{1},
+		},
+		{
+			name: "withdraw, sign and publish",
+			before: func(w *world) {
+				w.ready()
+				w.release(1)
+				w.now = w.now.Add(time.Hour)
+			},
+			run: func(w *world) error {
+				if _, err := w.Withdraw("", "1", "it eats disks"); err != nil {
+					return err
+				}
+				for _, s := range w.keys[RoleReleases][:2] {
+					if _, err := w.Sign(s); err != nil {
+						return err
+					}
+				}
+				return publish(w)
+			},
+			old: []uint64{1}, new: []uint64{1},
+		},
+	}
+}
+
+// TestKilledAnywhere cuts the power after every single step of every operation, in every way that a file system may lose
+// what was not synced. A host that had seen the old repository, and one that had seen nothing, must accept what is left,
+// as the old repository or the new one, whole; and doing the operation again must complete it.
+func TestKilledAnywhere(t *testing.T) {
+	for _, op := range operations() {
+		t.Run(op.name, func(t *testing.T) {
+			start := newWorld(t)
+			op.before(start)
+			steps := countSteps(t, op, start)
+			if steps < 5 {
+				t.Fatalf("only %d steps: this tests nothing", steps)
+			}
+			for n := range steps {
+				for _, how := range fixtures.Crashes() {
+					killAt(t, op, start, n, how)
+				}
+			}
+		})
+	}
+}
+
+func countSteps(t *testing.T, op killed, start *world) int {
+	w := start.copy(t)
+	w.must(op.run(w))
+	return w.fs.Steps()
+}
+
+// copy returns the same world on its own file system.
+func (w *world) copy(t *testing.T) *world {
+	c := &world{t: t, now: w.now, keys: w.keys}
+	c.on(w.fs.Crash(fixtures.CrashKeepAll))
+	return c
+}
+
+func killAt(t *testing.T, op killed, start *world, n int, how fixtures.Crash) {
+	t.Helper()
+	at := fmt.Sprintf("killed after step %d, leaving %s", n, how)
+	w := start.copy(t)
+	host := newHost(w.roots(), []string{"edge"})
+	w.must(host.accept(w.ctx(), files{r: w.Repository}, w.now))
+	w.fs.CutAfter(n)
+	if err := op.run(w); !errors.Is(err, fixtures.ErrPowerCut) {
+		t.Fatalf("%s: the operation says %v", at, err)
+	}
+	w.on(w.fs.Crash(how))
+	if err := host.accept(w.ctx(), files{r: w.Repository}, w.now); err != nil {
+		t.Fatalf("%s: a host that knew the old repository: %v", at, err)
+	}
+	if got := w.sound(); !slices.Equal(got, op.old) && !slices.Equal(got, op.new) {
+		t.Fatalf("%s: hosts see the releases %v, neither old nor new", at, got)
+	}
+	if t.Failed() {
+		t.Fatal(at)
+	}
+	redo(t, op, w, at)
+}
+
+// redo does the operation again, which must end as if nothing had happened.
+func redo(t *testing.T, op killed, w *world, at string) {
+	t.Helper()
+	w.now = w.now.Add(time.Minute)
+	// Where it was done already, it may say so.
+	if err := op.run(w); err != nil && !errors.Is(err, ErrInput) {
+		t.Fatalf("%s: doing it again: %v", at, err)
+	}
+	if got := w.sound(); !slices.Equal(got, op.new) {
+		t.Fatalf("%s: after doing it again, hosts see the releases %v", at, got)
+	}
+}
+
+// roots returns the first root.
+func (w *world) roots() []byte {
+	s, err := w.load()
+	w.must(err)
+	return s.roots[0]
+}
+
+// TestFirstPublishKilled is the same for a repository that was never published: there is nothing yet for hosts to accept,
+// and publishing again must complete it.
+func TestFirstPublishKilled(t *testing.T) {
+	start := newWorld(t)
+	start.must(start.Init(start.public()))
+	start.signAll()
+	op := killed{run: func(w *world) error { _, err := w.Publish(w.ctx(), w); return err }}
+	for n := range countSteps(t, op, start) {
+		for _, how := range fixtures.Crashes() {
+			w := start.copy(t)
+			w.fs.CutAfter(n)
+			if err := op.run(w); !errors.Is(err, fixtures.ErrPowerCut) {
+				t.Fatalf("killed after step %d: %v", n, err)
+			}
+			w.on(w.fs.Crash(how))
+			redo(t, op, w, fmt.Sprintf("killed after step %d, leaving %s", n, how))
+		}
+	}
+}
+
+// TestFullDisk fills the disk at every size.
+func TestFullDisk(t *testing.T) {
+	start := newWorld(t)
+	start.ready()
+	start.release(1)
+	start.add(2)
+	start.signAll()
+	for limit := int64(0); limit < 30_000; limit += 500 {
+		w := start.copy(t)
+		var used int64
+		for _, size := range w.sizes() {
+			used += size
+		}
+		w.fs.Limit(used + limit)
+		_, err := w.Publish(w.ctx(), w)
+		w.fs.Limit(-1)
+		if got := w.sound(); err != nil && !slices.Equal(got, []uint64{1}) || err == nil && !slices.Equal(got, []uint64{1, 2}) {
+			t.Fatalf("with %d bytes left, publish says %v and hosts see %v", limit, err, got)
+		}
+	}
+}
+
+// sizes returns the sizes of all files.
+func (w *world) sizes() map[string]int64 {
+	sizes := map[string]int64{}
+	for _, dir := range []string{metadataDir, stagedMetadata, stagedTargets, "targets/packs", "targets/images", "targets/releases/edge"} {
+		names, _ := w.fs.List(w.at(dir))
+		for _, name := range names {
+			f, err := w.fs.OpenRead(w.at(dir, name))
+			w.must(err)
+			sizes[dir+"/"+name], err = f.Size()
+			w.must(err)
+		}
+	}
+	return sizes
+}
+
+var _ FS = durable.Public{}
