@@ -73,7 +73,11 @@ func TestGRUBKeepsTheContractOnForeignBlocks(t *testing.T) {
 	for _, kv := range [][2]string{
 		{"saved_entry", strings.Repeat("x", 300)},
 		{"boot_success", strings.Repeat("1", 150)},
-		{"ORDER", "A B"}, {"A_OK", "1"}, {"A_TRY", "0"}, {"B_OK", "1"}, {"B_TRY", "0"},
+		{"ORDER", "A B"},
+		{"A_OK", "1"},
+		{"A_TRY", "0"},
+		{"B_OK", "1"},
+		{"B_TRY", "0"},
 	} {
 		if err := b.Set(kv[0], kv[1]); err != nil {
 			t.Fatal(err)
