@@ -137,6 +137,10 @@ func (t *chain) fetchRoots(ctx context.Context) error {
 			return t.blame(roleRoot, path, t.acceptRoot(data))
 		})
 		if errors.Is(err, transport.ErrNotFound) {
+			if errors.Is(err, ErrTrust) {
+				// One mirror has none, and another one nonsense: whoever can serve that could also serve nothing.
+				t.c.o.Warn(err.Error())
+			}
 			break
 		}
 		if err == nil {

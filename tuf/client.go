@@ -79,9 +79,17 @@ type Client struct {
 	o     Options
 	store store
 
-	mu       sync.Mutex        // one refresh, one lookup at a time
-	set      *chain            // in force; nil: nothing is trusted yet but the root
-	kept     map[string][]byte // the complete file's content
+	work sync.Mutex        // one refresh or lookup at a time; it may be held while the network is slow
+	set  *chain            // in force; nil: nothing is trusted yet but the root
+	kept map[string][]byte // content of the complete file
+
+	mu   sync.Mutex // guards view, and is never held for long: reading does not wait for the network
+	view *view
+}
+
+// view is what readers see of the set in force.
+type view struct {
+	roles    []RoleReport
 	releases []release.Release
 	problems []string
 }
@@ -106,8 +114,6 @@ func Open(o Options) (*Client, error) {
 	if _, err := builtIn(o.Root); err != nil {
 		return nil, &Error{Role: roleRoot, Blame: BlameHost, Err: err, Hint: "the root in this image is unusable: build the image with the repository's root.json"}
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.load()
 	return c, nil
 }
@@ -132,14 +138,15 @@ func (c *Client) load() {
 		return
 	}
 	c.use(t)
-	c.releases, c.problems, _ = c.readReleases(context.Background(), t, false)
+	rels, problems, _ := c.readReleases(context.Background(), t, false)
+	c.show(rels, problems)
 }
 
 // Refresh brings the trusted metadata, and the releases that it names, up to date. On an error the set that was in force
 // before stays in force, unless the metadata was complete and only releases could not be fetched.
 func (c *Client) Refresh(ctx context.Context) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.work.Lock()
+	defer c.work.Unlock()
 	if c.o.Transport == nil {
 		return errors.New("cannot refresh: no repository is configured")
 	}
@@ -151,7 +158,7 @@ func (c *Client) Refresh(ctx context.Context) error {
 		return err
 	}
 	rels, problems, err := c.readReleases(ctx, t, true)
-	c.releases, c.problems = rels, problems
+	c.show(rels, problems)
 	c.store.tidy(func(digest string) bool { return t.names[digest] })
 	if err != nil {
 		return fmt.Errorf("cannot fetch all releases: %w", err)
@@ -178,6 +185,20 @@ func (c *Client) commit(t *chain) error {
 func (c *Client) use(t *chain) {
 	t.fetch = c.o.Transport != nil
 	c.set = t
+}
+
+// show makes the set in force visible to readers, with the releases that could be read.
+func (c *Client) show(rels []release.Release, problems []string) {
+	v := &view{roles: c.set.report(), releases: rels, problems: problems}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.view = v
+}
+
+func (c *Client) shown() *view {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.view
 }
 
 // clock returns the trusted time by what is verified so far.

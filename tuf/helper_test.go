@@ -149,3 +149,12 @@ func (w *world) mustNotWarn() {
 		w.t.Errorf("warnings = %q, want none", w.warned)
 	}
 }
+
+func mustOpen(t *testing.T, o tuf.Options) *tuf.Client {
+	t.Helper()
+	c, err := tuf.Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}

@@ -25,18 +25,17 @@ import (
 // Offers implements updater.Source. It needs no network. Beside an error, which says why the trusted metadata is none
 // (there never was any) or is too old, the releases that it names are returned nevertheless, for showing.
 func (c *Client) Offers(context.Context) ([]release.Release, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.set == nil {
+	v := c.shown()
+	if v == nil {
 		return nil, &Error{Role: "the repository", Blame: BlameHost, Err: errors.New("its metadata was never verified on this host"), Hint: "refresh first"}
 	}
-	return slices.Clone(c.releases), c.fresh()
+	return slices.Clone(v.releases), c.fresh(v)
 }
 
-// fresh returns an error if the set in force has expired by now.
-func (c *Client) fresh() error {
+// fresh returns an error if what is shown has expired by now.
+func (c *Client) fresh(v *view) error {
 	clock := c.clock(c.store.readMarks())
-	for _, r := range c.set.expiries() {
+	for _, r := range v.roles {
 		if !clock.Now.Before(r.Expires) {
 			return expiredError(r.Name, "", r.Expires, clock)
 		}
@@ -192,8 +191,8 @@ func (c *Client) Open(ctx context.Context, im release.Image) (*image.Index, imag
 // Target returns the verified bytes of any target of at most limit bytes, by the set in force. It is fetched if it is not
 // in the cache. The error is ErrNoTarget where no role names it.
 func (c *Client) Target(ctx context.Context, name string, limit int64) ([]byte, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.work.Lock()
+	defer c.work.Unlock()
 	if c.set == nil {
 		return nil, &Error{Role: name, Blame: BlameHost, Err: errors.New("no metadata was ever verified on this host"), Hint: "refresh first"}
 	}

@@ -32,20 +32,19 @@ type RoleReport struct {
 
 // Report returns what is trusted now. It needs no network and no lock.
 func (c *Client) Report() Report {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	marks := c.store.readMarks()
-	r := Report{Clock: c.clock(marks), Marks: map[string]int64{}, Problems: slices.Clone(c.problems)}
+	r := Report{Clock: c.clock(marks), Marks: map[string]int64{}}
 	for role, m := range marks.Roles {
 		r.Marks[role] = m.Version
 	}
-	if c.set == nil {
+	v := c.shown()
+	if v == nil {
 		root, _ := builtIn(c.o.Root)
 		r.Roles = []RoleReport{describe(roleRoot, roleRoot, root.Signed.Version, root.Signed.Expires, root.Signed.Roles[roleRoot], nil)}
 		return r
 	}
-	r.Roles = c.set.report()
-	if err := c.fresh(); err != nil {
+	r.Roles, r.Problems = slices.Clone(v.roles), slices.Clone(v.problems)
+	if err := c.fresh(v); err != nil {
 		r.Expired = err.Error()
 	}
 	return r
@@ -113,6 +112,3 @@ func describe(name, delegator string, version int64, expires time.Time, who *met
 	}
 	return r
 }
-
-// expiries returns the roles by whose expiry the set is too old.
-func (t *chain) expiries() []RoleReport { return t.report() }

@@ -27,6 +27,7 @@ type call struct {
 	done     map[*mirror]bool // would only say the same again
 	tries    int
 	answered error // a definite answer: not found, too large, rejected
+	missing  bool  // at least one mirror says that there is no such file
 	last     error
 }
 
@@ -115,7 +116,9 @@ func (c *call) note(err error) {
 		c.done[m] = true
 		c.answered = prefer(c.answered, err)
 	}
-	if !errors.Is(err, ErrNotFound) {
+	if errors.Is(err, ErrNotFound) {
+		c.missing = true
+	} else {
 		m.failed()
 		c.t.o.Log(fmt.Sprintf("cannot fetch %s: %v", redacted(m.at(c.path)), err))
 	}
@@ -198,6 +201,9 @@ func (c *call) err(err error) error {
 	}
 	var rejected *rejectedError
 	if errors.As(err, &rejected) {
+		if c.missing {
+			return fmt.Errorf("%w (and of another mirror: %w)", rejected.err, ErrNotFound)
+		}
 		return rejected.err
 	}
 	return &Error{URL: redacted(c.order[c.at].at(c.path)), Tries: c.tries, Err: unwrapURL(err), temp: temp}
@@ -205,7 +211,7 @@ func (c *call) err(err error) error {
 
 // Get returns a whole file of at most limit bytes. path is slash-separated, percent-encoded, and relative to the
 // repository. check, which may be nil, looks at the bytes: where it returns an error the next mirror is asked, and if none
-// satisfies it that error is returned as it is. All other errors are *Error, or the cause of ctx's end.
+// satisfies it that error is returned as it is, or, if another mirror lacks the file, together with ErrNotFound. All other errors are *Error, or the cause of ctx's end.
 func (t *Transport) Get(ctx context.Context, path string, limit int64, check func([]byte) error) ([]byte, error) {
 	var data []byte
 	resp, _, err := t.do(ctx, path, nil, func(_ *mirror, resp *http.Response) error {

@@ -312,6 +312,7 @@ func (r *Repository) packSize(im release.Image, staged bool) (int64, error) {
 }
 
 func (r *Repository) buildImage(ctx context.Context, im release.Image, src Source) (index []byte, size int64, err error) {
+	r.o.Say(fmt.Sprintf("making the pack of %s", im.Role))
 	w, err := durable.NewStream(r.o.FS, r.at(stagedTargets))
 	if err != nil {
 		return nil, 0, err

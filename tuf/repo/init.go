@@ -1,8 +1,10 @@
 package repo
 
 import (
+	"errors"
 	"fmt"
 	"maps"
+	"path"
 	"slices"
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
@@ -22,12 +24,12 @@ func (r *Repository) Init(keys map[Role]Keys) error {
 		return err
 	}
 	defer unlock()
+	if err := r.Free(); err != nil {
+		return err
+	}
 	g, err := r.loadStaged()
 	if err != nil {
 		return err
-	}
-	if g.root != nil || len(g.staged) > 0 {
-		return fmt.Errorf("%w: there is a repository in %s already: choose another directory", ErrInput, r.o.Dir)
 	}
 	if err := checkKeys(keys); err != nil {
 		return err
@@ -43,6 +45,16 @@ func (r *Repository) Init(keys map[Role]Keys) error {
 			if err := r.stageTargets(g, role, map[string]*metadata.TargetFiles{}, nil); err != nil {
 				return err
 			}
+		}
+	}
+	return nil
+}
+
+// Free refuses a directory that holds a repository already, or the beginning of one.
+func (r *Repository) Free() error {
+	for _, name := range []string{path.Join(metadataDir, metadataName(RoleRoot, 1)), stagedName(RoleRoot)} {
+		if ok, err := r.exists(name); ok || err != nil {
+			return errors.Join(err, fmt.Errorf("%w: there is a repository in %s already: choose another directory", ErrInput, r.o.Dir))
 		}
 	}
 	return nil

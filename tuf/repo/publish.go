@@ -123,6 +123,7 @@ func (r *Repository) checkStagedImages(ctx context.Context, g *staging) error {
 			return Problem{Where: name, What: err.Error()}
 		}
 		for _, im := range rel.Images {
+			r.o.Say(fmt.Sprintf("checking %s %s, image %s", rel.Product, rel.Version, im.Role))
 			if err := r.checkImage(ctx, m, im, true); err != nil {
 				return err
 			}

@@ -46,6 +46,8 @@ type Options struct {
 	Lock func() (unlock func(), err error)
 	// Build makes the index and the pack of an image. Nil: BuildImage.
 	Build BuildFunc
+	// Say is told what takes long. Nil: nobody.
+	Say func(what string)
 }
 
 // Repository is one repository. Its methods are not for concurrent use; other processes are kept out by the lock.
@@ -69,6 +71,9 @@ func New(o Options) *Repository {
 	}
 	if o.Build == nil {
 		o.Build = BuildImage
+	}
+	if o.Say == nil {
+		o.Say = func(string) {}
 	}
 	return &Repository{o: o}
 }

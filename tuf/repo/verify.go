@@ -20,8 +20,6 @@ type VerifyOptions struct {
 	Quick bool
 	// Ahead makes metadata a problem that expires within this time.
 	Ahead time.Duration
-	// On, if not nil, is told what is being looked at.
-	On func(what string)
 }
 
 // Verified is what Verify found.
@@ -36,9 +34,6 @@ type Verified struct {
 // Verify looks at everything that is published as a host would, and further: every role and its expiry, every release,
 // every index, every byte of every pack. The error is for what could not be looked at; what is wrong is in Problems.
 func (r *Repository) Verify(ctx context.Context, o VerifyOptions) (Verified, error) {
-	if o.On == nil {
-		o.On = func(string) {}
-	}
 	v := &verifier{r: r, o: o, images: map[release.Digest]bool{}}
 	v.out = Verified{Roles: []ListedRole{}, Problems: []Problem{}}
 	if err := v.run(ctx); err != nil {
@@ -55,7 +50,7 @@ type verifier struct {
 }
 
 func (v *verifier) run(ctx context.Context) error {
-	v.o.On("metadata")
+	v.r.o.Say("metadata")
 	s, err := v.r.load()
 	if v.problem(metadataDir, err) {
 		return nil
@@ -71,7 +66,7 @@ func (v *verifier) run(ctx context.Context) error {
 	if err := v.targets(ctx, s); err != nil {
 		return err
 	}
-	v.o.On("as a host sees it")
+	v.r.o.Say("as a host sees it")
 	return v.host(ctx, g)
 }
 
@@ -170,7 +165,7 @@ func (v *verifier) image(ctx context.Context, m *targetsMeta, rel release.Releas
 	}
 	v.images[im.SHA256] = true
 	v.out.Images++
-	v.o.On(fmt.Sprintf("%s %s, image %s", rel.Product, rel.Version, im.Role))
+	v.r.o.Say(fmt.Sprintf("%s %s, image %s", rel.Product, rel.Version, im.Role))
 	size, err := v.r.packSize(im, false)
 	if err != nil {
 		return err
