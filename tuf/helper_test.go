@@ -2,12 +2,14 @@ package tuf_test
 
 import (
 	"context"
+	"errors"
 	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/evenkeel-os/evenkeel/fixtures"
+	"github.com/evenkeel-os/evenkeel/image"
 	"github.com/evenkeel-os/evenkeel/internal/transport"
 	"github.com/evenkeel-os/evenkeel/release"
 	"github.com/evenkeel-os/evenkeel/tuf"
@@ -34,6 +36,7 @@ type world struct {
 	build time.Time
 	limit tuf.Limits
 
+	direct bool // without sockets, for tests that refresh hundreds of times
 	server *httptest.Server
 	warned []string
 }
@@ -81,9 +84,33 @@ func (w *world) transport(mirrors ...string) *transport.Transport {
 	return tr
 }
 
+// direct is a tuf.Transport to a repository in the same process.
+type direct struct{ repo *fixtures.Repo }
+
+func (d direct) Get(_ context.Context, path string, limit int64, check func([]byte) error) ([]byte, error) {
+	data := d.repo.File(path)
+	switch {
+	case data == nil:
+		return nil, transport.ErrNotFound
+	case int64(len(data)) > limit:
+		return nil, transport.ErrTooLarge
+	}
+	return data, check(data)
+}
+
+func (d direct) Blob(context.Context, string, int64) (image.Blob, error) {
+	return nil, errors.New("no blobs here")
+}
+
+func (d direct) URL(path string) string { return path }
+
 func (w *world) options() tuf.Options {
+	var tr tuf.Transport = direct{w.repo}
+	if !w.direct {
+		tr = w.transport()
+	}
 	return tuf.Options{
-		Dir: store, Root: w.root, Product: product, Transport: w.transport(), BuildTime: w.build,
+		Dir: store, Root: w.root, Product: product, Transport: tr, BuildTime: w.build,
 		Now: func() time.Time { return w.clock }, FS: w.disk, Limits: w.limit,
 		Warn: func(s string) {
 			w.warned = append(w.warned, s)

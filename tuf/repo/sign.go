@@ -39,6 +39,19 @@ func (r *Repository) Sign(s Signer, only ...Role) ([]Role, error) {
 	return signed, nil
 }
 
+// MaySign returns the staged roles that a key may sign, of those in only, if any are named. A key that may sign nothing
+// is ErrKey, with the reason.
+func (r *Repository) MaySign(id KeyID, only ...Role) ([]Role, error) {
+	g, err := r.loadStaged()
+	if err != nil {
+		return nil, err
+	}
+	if err := notInitialised(g); err != nil {
+		return nil, err
+	}
+	return g.maySign(id, only)
+}
+
 // maySign returns the staged roles that a key may sign, or why there is none.
 func (g *staging) maySign(id KeyID, only []Role) ([]Role, error) {
 	wanted := slices.DeleteFunc(Roles(), func(role Role) bool {
