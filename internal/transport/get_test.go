@@ -459,6 +459,20 @@ func TestRedirects(t *testing.T) {
 	}
 }
 
+func TestRedirectToPlainHTTP(t *testing.T) {
+	asked := 0
+	tr := mustNew(t, Options{Mirrors: []string{"https://a.example"}, Tries: 1, base: roundTripper(func(r *http.Request) (*http.Response, error) {
+		if asked++; r.URL.Scheme == "http" {
+			t.Error("the redirect was followed")
+		}
+		return answer(302, "", "Location", "http://a.example/x?token=s3cret"), nil
+	})})
+	_, err := tr.Get(t.Context(), "f", 100, nil)
+	if err == nil || !strings.Contains(err.Error(), "less safe") || strings.Contains(err.Error(), "s3cret") || asked != 1 {
+		t.Errorf("error = %v after %d requests", err, asked)
+	}
+}
+
 func TestDirectoryAsRepository(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.MkdirAll(filepath.Join(dir, "metadata"), 0o700); err != nil {
