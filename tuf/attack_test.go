@@ -156,6 +156,12 @@ var attacks = []struct {
 		d := w.repo.File("metadata/timestamp.json")
 		w.repo.Put("metadata/timestamp.json", d[:len(d)/2])
 	}, "cannot trust timestamp"},
+	{"a byte of the timestamp changed", func(w *world) { publish3(w); w.repo.Tamper("metadata/timestamp.json") }, "cannot trust timestamp"},
+	{"a byte of releases changed", func(w *world) { publish3(w); w.repo.Tamper("metadata/3.releases.json") }, "cannot trust releases"},
+	{"truncated targets", func(w *world) { publish3(w); w.repo.Truncate("metadata/3.targets.json") }, "cannot trust targets"},
+	{"a thief signs everything that is fresh", func(w *world) { w.repo.WrongKey("timestamp") }, "not enough signatures"},
+	{"an earlier snapshot", func(w *world) { publish3(w); w.repo.MixAndMatch(2) }, "cannot trust snapshot"},
+	{"expired an hour ago", func(w *world) { w.repo.Expire(w.clock.Add(-time.Hour)) }, "it expired at 2026-11-24T11:00:00Z"},
 	{"zeros for a timestamp", func(w *world) { w.repo.Put("metadata/timestamp.json", make([]byte, 500)) }, "cannot trust timestamp"},
 	{"a login page for a timestamp", func(w *world) {
 		w.repo.Put("metadata/timestamp.json", []byte("<html>Welcome to our hotel</html>"))
@@ -314,6 +320,22 @@ func recovers(t *testing.T, w *world) {
 	if got := serials(t, c); !slices.Equal(got, []uint64{1, 2, 3, 4}) {
 		t.Errorf("offers = %v after the honest refresh", got)
 	}
+}
+
+// TestRepositoryGone: no matter of trust, and nothing changes.
+func TestRepositoryGone(t *testing.T) {
+	w := newWorld(t)
+	c := w.mustRefresh()
+	good := w.repo.Files()
+	w.repo.Gone()
+	if err := c.Refresh(context.Background()); err == nil || errors.Is(err, tuf.ErrTrust) || !strings.Contains(err.Error(), "timestamp.json: there is no such file") {
+		t.Errorf("refresh: %v", err)
+	}
+	if got := serials(t, c); !slices.Equal(got, []uint64{1, 2}) {
+		t.Errorf("offers = %v", got)
+	}
+	w.repo.Restore(good)
+	w.mustRefresh()
 }
 
 // TestFreeze: a repository that serves old files until they expire. What was verified stays visible, but no longer counts.

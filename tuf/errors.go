@@ -60,7 +60,7 @@ func expiredError(role, url string, expires time.Time, clock Clock) *Error {
 	switch {
 	case !clock.Floor.Before(expires):
 		e.Blame = BlameRepository
-		e.Hint = "the clock does not matter here: the repository needs a refresh, or the network serves old files"
+		e.Hint = "the clock is not to blame: the repository needs a refresh, or the network serves old files"
 	case clock.Now.Sub(expires) > 5*365*24*time.Hour:
 		e.Blame = BlameClock
 		e.Hint = "the clock is probably wrong: set it"

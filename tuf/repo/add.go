@@ -68,7 +68,7 @@ func (r *Repository) Add(ctx context.Context, d Draft) (Added, error) {
 		return Added{}, err
 	}
 	if err := rel.Check(); err != nil {
-		return Added{}, fmt.Errorf("%w: %w", ErrInput, err)
+		return Added{}, BadInput("%w", err)
 	}
 	if err := r.checkOrder(g, rel); err != nil {
 		return Added{}, err
@@ -89,10 +89,10 @@ func (r *Repository) loadForStaging(role Role) (*staging, error) {
 		return nil, err
 	}
 	if !g.published() {
-		return nil, fmt.Errorf("%w: the repository was never published: sign and publish it first", ErrInput)
+		return nil, BadInput("the repository was never published: sign and publish it first")
 	}
 	if _, ok := g.targets[role]; !ok {
-		return nil, fmt.Errorf("%w: the repository has no role %s", ErrInput, role)
+		return nil, BadInput("the repository has no role %s", role)
 	}
 	return g, r.clockSane(g.state, r.now())
 }
@@ -139,15 +139,15 @@ func (r *Repository) checkOrder(g *staging, rel release.Release) error {
 	for _, other := range all {
 		if other.Serial >= rel.Serial {
 			last := all[len(all)-1]
-			return fmt.Errorf("%w: serial %d does not grow: %s %s has serial %d, so use %d or more",
-				ErrInput, rel.Serial, last.Product, last.Version, last.Serial, last.Serial+1)
+			return BadInput("serial %d does not grow: %s %s has serial %d, so use %d or more",
+				rel.Serial, last.Product, last.Version, last.Serial, last.Serial+1)
 		}
 	}
 	for _, other := range all {
 		same := other.Version == rel.Version && other.Architecture == rel.Architecture
 		if same && slices.ContainsFunc(rel.Compatible, func(c string) bool { return slices.Contains(other.Compatible, c) }) {
-			return fmt.Errorf("%w: version %s exists already, with serial %d, for %s on %s: give the new release a version of its own",
-				ErrInput, rel.Version, other.Serial, strings.Join(other.Compatible, ", "), other.Architecture)
+			return BadInput("version %s exists already, with serial %d, for %s on %s: give the new release a version of its own",
+				rel.Version, other.Serial, strings.Join(other.Compatible, ", "), other.Architecture)
 		}
 	}
 	return nil

@@ -54,7 +54,7 @@ func (r *Repository) Init(keys map[Role]Keys) error {
 func (r *Repository) Free() error {
 	for _, name := range []string{path.Join(metadataDir, metadataName(RoleRoot, 1)), stagedName(RoleRoot)} {
 		if ok, err := r.exists(name); ok || err != nil {
-			return errors.Join(err, fmt.Errorf("%w: there is a repository in %s already: choose another directory", ErrInput, r.o.Dir))
+			return errors.Join(err, BadInput("there is a repository in %s already: choose another directory", r.o.Dir))
 		}
 	}
 	return nil
@@ -64,19 +64,19 @@ func checkKeys(keys map[Role]Keys) error {
 	for _, role := range Roles() {
 		k := keys[role]
 		if err := (Quorum{k.Threshold, len(k.Keys)}).check(); err != nil {
-			return fmt.Errorf("%w: role %s: %w", ErrInput, role, err)
+			return BadInput("role %s: %w", role, err)
 		}
 		ids := map[KeyID]bool{}
 		for _, key := range k.Keys {
 			if ids[key.ID] {
-				return fmt.Errorf("%w: role %s has key %s twice, which would count once", ErrInput, role, key.ID.Short())
+				return BadInput("role %s has key %s twice, which would count once", role, key.ID.Short())
 			}
 			ids[key.ID] = true
 		}
 		// One stolen machine must not be able to say both what exists and that it is fresh.
 		if !role.staged() {
 			if other, ok := sharedOffline(keys, role); ok {
-				return fmt.Errorf("%w: role %s has a key of role %s, but that one must stay offline: give them different keys", ErrInput, role, other)
+				return BadInput("role %s has a key of role %s, but that one must stay offline: give them different keys", role, other)
 			}
 		}
 	}

@@ -48,7 +48,7 @@ func (d *KeyDir) Free(names ...string) error {
 	}
 	for _, name := range names {
 		if slices.Contains(taken, name+keySuffix) || slices.Contains(taken, name+publicSuffix) {
-			return fmt.Errorf("%w: there is a key in %s already: a key is never overwritten", ErrInput, d.Path(name))
+			return BadInput("there is a key in %s already: a key is never overwritten", d.Path(name))
 		}
 	}
 	return nil

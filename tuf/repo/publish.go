@@ -72,7 +72,7 @@ func (r *Repository) Publish(ctx context.Context, ring Keyring, only ...Role) (P
 func (r *Repository) choose(g *staging, only []Role) error {
 	for _, role := range only {
 		if g.staged[role] == nil && !slices.Contains(g.done, role) {
-			return fmt.Errorf("%w: nothing is staged for %s", ErrInput, role)
+			return BadInput("nothing is staged for %s", role)
 		}
 	}
 	maps.DeleteFunc(g.staged, func(role Role, _ *envelope) bool { return len(only) > 0 && !slices.Contains(only, role) })
@@ -82,7 +82,7 @@ func (r *Repository) choose(g *staging, only []Role) error {
 // nothingStaged finishes the work of a publisher that was killed after the switch, or says that there is nothing to do.
 func (r *Repository) nothingStaged(g *staging) (Published, error) {
 	if len(g.done) == 0 {
-		return Published{}, fmt.Errorf("%w: nothing is staged, so there is nothing to publish", ErrInput)
+		return Published{}, BadInput("nothing is staged, so there is nothing to publish")
 	}
 	p := Published{Roles: []PublishedRole{}, Files: []string{}, Warnings: []string{"it was published already: only the staging area is tidied up"}}
 	return p, r.unstage(g.done)
@@ -158,7 +158,7 @@ func (r *Repository) Refresh(ctx context.Context, ring Keyring, all bool) (Publi
 		return Published{}, err
 	}
 	if !s.published() {
-		return Published{}, fmt.Errorf("%w: there is no published repository in %s: init, sign and publish come first", ErrInput, r.o.Dir)
+		return Published{}, BadInput("there is no published repository in %s: init, sign and publish come first", r.o.Dir)
 	}
 	now := r.now()
 	if err := r.clockSane(s, now); err != nil {

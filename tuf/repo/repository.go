@@ -22,8 +22,15 @@ var (
 	// ErrKey says that a key may not sign what it was asked to.
 	ErrKey = errors.New("key refused")
 	// ErrInput says that what the caller asked for makes no sense.
-	ErrInput = errors.New("not possible")
+	ErrInput = errors.New("bad input")
 )
+
+// BadInput returns an error that is ErrInput without saying so: the text tells enough.
+func BadInput(format string, args ...any) error { return inputError{fmt.Errorf(format, args...)} }
+
+type inputError struct{ error }
+
+func (e inputError) Unwrap() []error { return []error{ErrInput, e.error} }
 
 // FS is the file system that holds a repository.
 type FS interface {
@@ -83,8 +90,7 @@ func (r *Repository) Dir() string { return r.o.Dir }
 
 func lockFile(dir string) func() (func(), error) {
 	return func() (func(), error) {
-		// Private: what is staged is nobody's business before it is published.
-		if err := (durable.OS{}).MkdirAll(filepath.Join(dir, stagedDir)); err != nil {
+		if err := makeStaged(dir); err != nil {
 			return nil, fmt.Errorf("cannot lock the repository: %w", err)
 		}
 		l, err := durable.Lock(filepath.Join(dir, stagedDir, "lock"))
@@ -93,6 +99,14 @@ func lockFile(dir string) func() (func(), error) {
 		}
 		return func() { _ = l.Unlock() }, nil
 	}
+}
+
+// makeStaged makes the staging area on the real file system, private: what is staged is nobody's business yet.
+func makeStaged(dir string) error {
+	if err := (durable.Public{}).MkdirAll(dir); err != nil {
+		return err
+	}
+	return durable.OS{}.MkdirAll(filepath.Join(dir, stagedDir))
 }
 
 // Names of directories in a repository.

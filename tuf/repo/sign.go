@@ -59,9 +59,9 @@ func (g *staging) maySign(id KeyID, only []Role) ([]Role, error) {
 	})
 	if len(wanted) == 0 {
 		if len(only) > 0 {
-			return nil, fmt.Errorf("%w: nothing is staged for %s", ErrInput, join(only))
+			return nil, BadInput("nothing is staged for %s", join(only))
 		}
-		return nil, fmt.Errorf("%w: nothing is staged, so there is nothing to sign", ErrInput)
+		return nil, BadInput("nothing is staged, so there is nothing to sign")
 	}
 	var may []Role
 	for _, role := range wanted {
@@ -141,14 +141,14 @@ func (r *Repository) Merge(role Role, data []byte) ([]KeyID, error) {
 	}
 	mine := g.staged[role]
 	if mine == nil {
-		return nil, fmt.Errorf("%w: nothing is staged for %s", ErrInput, role)
+		return nil, BadInput("nothing is staged for %s", role)
 	}
 	theirs, _, err := parseStaged(role, data)
 	if err != nil {
-		return nil, fmt.Errorf("%w: the other copy of %s: %w", ErrInput, role, err)
+		return nil, BadInput("the other copy of %s: %w", role, err)
 	}
 	if !sameSigned(mine, theirs) {
-		return nil, fmt.Errorf("%w: the other copy of %s is of something else than what is staged here", ErrInput, role)
+		return nil, BadInput("the other copy of %s is of something else than what is staged here", role)
 	}
 	return r.merge(g, role, theirs)
 }

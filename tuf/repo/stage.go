@@ -158,7 +158,7 @@ func notInitialised(g *staging) error {
 	if g.root != nil || g.staged[RoleRoot] != nil {
 		return nil
 	}
-	return fmt.Errorf("%w: there is no repository here: make one with init", ErrInput)
+	return BadInput("there is no repository here: make one with init")
 }
 
 // Pending is one staged role.
@@ -237,12 +237,6 @@ func (r *Repository) stage(role Role, e *envelope) error {
 	data, err := e.encode()
 	if err != nil {
 		return fmt.Errorf("cannot stage %s: %w", role, err)
-	}
-	// Private first: what is staged is not published yet.
-	if _, real := r.o.FS.(durable.Public); real {
-		if err := (durable.OS{}).MkdirAll(r.at(stagedDir)); err != nil {
-			return fmt.Errorf("cannot stage %s: %w", role, err)
-		}
 	}
 	return durable.WriteFile(r.o.FS, r.at(stagedName(role)), data)
 }

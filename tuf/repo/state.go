@@ -249,8 +249,8 @@ func (s *state) newestIssued() (newest time.Time) {
 // clockSane refuses a clock that would make metadata older than what is published.
 func (r *Repository) clockSane(s *state, now time.Time) error {
 	if newest := s.newestIssued(); now.Before(newest) {
-		return fmt.Errorf("%w: this machine's clock says %s, but the repository was changed at %s: set the clock",
-			ErrInput, now.Format(time.RFC3339), newest.Format(time.RFC3339))
+		return BadInput("this machine's clock says %s, but the repository was changed at %s: set the clock",
+			now.Format(time.RFC3339), newest.Format(time.RFC3339))
 	}
 	return nil
 }

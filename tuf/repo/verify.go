@@ -59,7 +59,7 @@ func (v *verifier) run(ctx context.Context) error {
 		return err
 	}
 	if !s.published() {
-		return fmt.Errorf("%w: there is no published repository in %s", ErrInput, v.r.o.Dir)
+		return BadInput("there is no published repository in %s", v.r.o.Dir)
 	}
 	g := &staging{state: s, staged: map[Role]*envelope{}}
 	v.roles(g)

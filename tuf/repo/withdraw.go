@@ -21,7 +21,7 @@ func (r *Repository) Withdraw(product, which, reason string) (release.Release, e
 	}
 	defer unlock()
 	if strings.TrimSpace(reason) == "" {
-		return release.Release{}, fmt.Errorf("%w: say why the release is withdrawn: the hosts show it to people", ErrInput)
+		return release.Release{}, BadInput("say why the release is withdrawn: the hosts show it to people")
 	}
 	g, err := r.loadForStaging(RoleReleases)
 	if err != nil {
@@ -32,7 +32,7 @@ func (r *Repository) Withdraw(product, which, reason string) (release.Release, e
 		return release.Release{}, err
 	}
 	if rel.Withdrawn != "" {
-		return rel, fmt.Errorf("%w: %s %s is withdrawn already: %s", ErrInput, rel.Product, rel.Version, rel.Withdrawn)
+		return rel, BadInput("%s %s is withdrawn already: %s", rel.Product, rel.Version, rel.Withdrawn)
 	}
 	rel.Withdrawn = reason
 	return rel, r.restage(g, rel)
@@ -68,13 +68,13 @@ func (r *Repository) find(g *staging, product, which string) (release.Release, e
 	case 1:
 		return found[0], nil
 	case 0:
-		return release.Release{}, fmt.Errorf("%w: there is no release %q%s", ErrInput, which, ofProduct(product))
+		return release.Release{}, BadInput("there is no release %q%s", which, ofProduct(product))
 	}
 	var names []string
 	for _, rel := range found {
 		names = append(names, fmt.Sprintf("%s serial %d (%s, %s)", rel.Product, rel.Serial, rel.Version, rel.Architecture))
 	}
-	return release.Release{}, fmt.Errorf("%w: %q may be %s: name the product and the serial", ErrInput, which, strings.Join(names, " or "))
+	return release.Release{}, BadInput("%q may be %s: name the product and the serial", which, strings.Join(names, " or "))
 }
 
 func ofProduct(product string) string {
@@ -98,7 +98,7 @@ func (r *Repository) Renew(roles ...Role) ([]Role, error) {
 	var g *staging
 	for _, role := range roles {
 		if !role.staged() {
-			return nil, fmt.Errorf("%w: %s is renewed by refresh", ErrInput, role)
+			return nil, BadInput("%s is renewed by refresh", role)
 		}
 		if g, err = r.loadForStaging(RoleTargets); err != nil {
 			return nil, err
@@ -119,7 +119,7 @@ func (r *Repository) renew(g *staging, role Role) error {
 		return err
 	}
 	if m == nil {
-		return fmt.Errorf("%w: the repository has no role %s", ErrInput, role)
+		return BadInput("the repository has no role %s", role)
 	}
 	return r.stageTargets(g, role, targetsOf(m), m.Signed.Delegations)
 }
