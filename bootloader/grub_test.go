@@ -367,3 +367,25 @@ func TestSnippetIsWhole(t *testing.T) {
 		t.Error("a caller can change it")
 	}
 }
+
+// Every change of the variables is one sector, the first: that is what makes a verb atomic.
+func TestOneSectorForEachVerb(t *testing.T) {
+	rig := factory(t, fixtures.RAUCScript) // writes no boot entries
+	for name, verb := range map[string]func() error{
+		"Try":     func() error { _, err := rig.Try(updater.B, release.BootSpec{}, 1); return err },
+		"Confirm": func() error { return rig.Confirm(updater.A) },
+		"Settle":  func() error { rig.Firmware.Boot(); return rig.Settle() },
+		"Disable": func() error { return rig.Disable(updater.B) },
+	} {
+		before, rest := rig.Writes(), rig.Firmware.Files.Get(envPath)[grubenv.Sector:]
+		if err := verb(); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if n := rig.Writes() - before; n > 1 {
+			t.Errorf("%s wrote %d sectors", name, n)
+		}
+		if !bytes.Equal(rest, rig.Firmware.Files.Get(envPath)[grubenv.Sector:]) {
+			t.Errorf("%s changed the second sector", name)
+		}
+	}
+}

@@ -323,7 +323,7 @@ func (m *machine) await(stop string) (tr trace) {
 			if strings.Contains(line, "BOOT_IMAGE=") {
 				tr.cmdline = line
 			}
-			if line == "@" {
+			if line == "@" || strings.HasSuffix(line, " @") { // behind an initrd, or without one
 				return tr
 			}
 		case <-timeout:
