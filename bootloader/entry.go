@@ -309,3 +309,6 @@ func (g *GRUB) markEntry(s updater.Slot, old []byte, mark string) error {
 	copy(sector, mark)
 	return g.o.Files.Write(g.entryPath(s), 0, sector)
 }
+
+// BlankEntry returns the boot entry of a slot that was never filled. Disk images bring it along, for its space.
+func BlankEntry() []byte { return bytes.Repeat([]byte("\n"), EntrySize) }
