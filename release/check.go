@@ -10,8 +10,8 @@ import (
 // MaxSerial is the highest serial: the largest integer that every JSON reader keeps exactly.
 const MaxSerial = 1<<53 - 1
 
-// maxCmdline leaves room for what a loader's adapter adds and for the rest of the boot entry, which is 4096 bytes.
-const maxCmdline = 2048
+// maxCmdline leaves room, within the 2047 bytes that a kernel takes, for what {ROLE} becomes and what loaders add.
+const maxCmdline = 1600
 
 // architectures are the GOARCH values that an appliance may have.
 var architectures = []string{"386", "amd64", "arm", "arm64", "loong64", "mips64le", "ppc64le", "riscv64", "s390x"}
@@ -218,11 +218,13 @@ func plainCmdline(line string) error {
 		return fmt.Errorf("the command line has %d characters: at most %d fit the boot entry", len(line), maxCmdline)
 	}
 	for _, c := range line {
-		if c < ' ' || c > '~' {
-			return fmt.Errorf("the command line holds the character %q: use printable ASCII on one line", c)
+		if c < ' ' || c > '~' || c == '\'' || c == '\\' {
+			return fmt.Errorf("the command line holds the character %q, which not every boot loader can pass on: use printable ASCII on one line, without ' and \\", c)
 		}
 	}
 	switch {
+	case strings.Count(line, `"`)%2 != 0:
+		return fmt.Errorf("the command line has a double quote that is never closed")
 	case byUUIDRule.MatchString(line), strings.Contains(line, "/by-uuid/"), strings.Contains(line, "/by-label/"):
 		return fmt.Errorf("the command line uses UUID= or LABEL= of a file system, which the images of both slots share: write {ROLE}, which becomes PARTUUID=... of the slot")
 	case strings.Contains(line, "evenkeel.slot="):

@@ -100,7 +100,10 @@ func TestCheckRefuses(t *testing.T) {
 		"sets evenkeel.slot=":                           func(r *Release) { r.Boot.Cmdline = "root={root} evenkeel.slot=a" },
 		`holds the character '\n'`:                      func(r *Release) { r.Boot.Cmdline = "root={root}\nquiet" },
 		`holds the character 'é'`:                       func(r *Release) { r.Boot.Cmdline = "root={root} é" },
-		"at most 2048 fit":                              func(r *Release) { r.Boot.Cmdline = "root={root} " + strings.Repeat("x", 2048) },
+		"at most 1600 fit":                              func(r *Release) { r.Boot.Cmdline = "root={root} " + strings.Repeat("x", 1600) },
+		`holds the character '\''`:                      func(r *Release) { r.Boot.Cmdline = "root={root} x='y'" },
+		`holds the character '\\'`:                      func(r *Release) { r.Boot.Cmdline = `root={root} x=\y` },
+		"never closed":                                  func(r *Release) { r.Boot.Cmdline = `root={root} x="y` },
 	} {
 		r := checkable()
 		change(&r)
