@@ -301,3 +301,14 @@ func TestRealGRUBWithoutGrubenv(t *testing.T) {
 		t.Errorf("it boots %q, want slot b", tr.cmdline)
 	}
 }
+
+// TestRealGRUBWithoutScript: not even without grub.cfg does it wait for a person.
+func TestRealGRUBWithoutScript(t *testing.T) {
+	needFirmware(t)
+	files := realFiles(t)
+	delete(files, "/efi/evenkeel/grub.cfg")
+	m := powerOn(t, newImage(t, files), "")
+	for range 2 {
+		m.await("cannot read (hd0,gpt1)/evenkeel/grub.cfg, rebooting")
+	}
+}

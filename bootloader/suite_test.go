@@ -100,3 +100,59 @@ func TestGRUBKeepsTheContractOnForeignBlocks(t *testing.T) {
 		}
 	}
 }
+
+// TestValueTwinsAgree walks every sequence of five verbs and boots on the adapter with the firmware's logic over bytes, and
+// on the value twin that the updater's exhaustive test explores: State and the booted slot are the same throughout.
+func TestValueTwinsAgree(t *testing.T) {
+	for script, kind := range map[fixtures.GRUBScript]fixtures.LoaderKind{
+		fixtures.EvenkeelScript: fixtures.OurGRUB, fixtures.RAUCScript: fixtures.RaucGRUB,
+	} {
+		t.Run(kind.String(), func(t *testing.T) {
+			walkTwins(t, factory(t, script), fixtures.NewTwinRig(kind), nil, 5)
+		})
+	}
+}
+
+func walkTwins(t *testing.T, bytes, values fixtures.BootRig, path []string, depth int) {
+	t.Helper()
+	st, err := bytes.State()
+	want, _ := values.State()
+	if st != want || err != nil {
+		t.Fatalf("after %v: State is %+v, %v, the value twin's %+v", path, st, err, want)
+	}
+	if depth == 0 {
+		return
+	}
+	for name, op := range twinOps(st, bytes.Caps().MaxTries) {
+		b, v := bytes.Clone(), values.Clone()
+		if got, want := op(b), op(v); got != want {
+			t.Fatalf("after %v, %s: %q, the value twin %q", path, name, got, want)
+		}
+		walkTwins(t, b, v, append(path[:len(path):len(path)], name), depth-1)
+	}
+}
+
+// twinOps are what a correct caller may do in a state, each with a result to compare.
+func twinOps(st updater.BootState, maxTries int) map[string]func(fixtures.BootRig) string {
+	outcome := func(err error) string {
+		if err != nil {
+			return err.Error()
+		}
+		return ""
+	}
+	d, o := st.Default, st.Default.Other()
+	return map[string]func(fixtures.BootRig) string{
+		"boot": func(r fixtures.BootRig) string {
+			s, ok := r.PowerOn()
+			return string(s) + map[bool]string{false: " stuck"}[ok]
+		},
+		"settle":          func(r fixtures.BootRig) string { return outcome(r.Settle()) },
+		"disable other":   func(r fixtures.BootRig) string { return outcome(r.Disable(o)) },
+		"confirm default": func(r fixtures.BootRig) string { return outcome(r.Confirm(d)) },
+		"confirm other":   func(r fixtures.BootRig) string { return outcome(r.Confirm(o)) },
+		"try other": func(r fixtures.BootRig) string {
+			_, err := r.Try(o, fixtures.BootSpecOf(o), min(2, maxTries))
+			return outcome(err)
+		},
+	}
+}
