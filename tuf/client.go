@@ -60,7 +60,7 @@ type Limits struct {
 func (l Limits) withDefaults() Limits {
 	return Limits{
 		Root: or(l.Root, 512<<10), Timestamp: or(l.Timestamp, 16<<10), Snapshot: or(l.Snapshot, 8<<20),
-		Targets: or(l.Targets, 16<<20), Release: or(l.Release, 256<<10), Index: or(l.Index, 64<<20),
+		Targets: or(l.Targets, 16<<20), Release: or(l.Release, 256<<10), Index: or(l.Index, image.MaxIndexSize),
 		RootRotations: or(l.RootRotations, 256), Delegations: or(l.Delegations, 32), Releases: or(l.Releases, 10000),
 	}
 }

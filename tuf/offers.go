@@ -181,7 +181,7 @@ func (c *Client) Open(ctx context.Context, im release.Image) (*image.Index, imag
 	if c.o.Transport == nil {
 		return fail(errors.New("no repository is configured"))
 	}
-	pack, err := c.o.Transport.Blob(ctx, "targets/"+im.Pack, -1)
+	pack, err := c.o.Transport.Blob(ctx, "targets/"+im.Pack, ix.PackSize())
 	if err != nil {
 		return fail(err)
 	}

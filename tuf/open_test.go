@@ -1,11 +1,14 @@
 package tuf_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io"
 	"strings"
 	"testing"
 
+	"github.com/evenkeel-os/evenkeel/internal/transport"
 	"github.com/evenkeel-os/evenkeel/release"
 	"github.com/evenkeel-os/evenkeel/tuf"
 )
@@ -62,5 +65,75 @@ func TestOpenRefuses(t *testing.T) {
 				t.Errorf("error %q does not name the image's role", err)
 			}
 		})
+	}
+}
+
+// TestOpen hands out an index and a pack that belong together, needs no network for the index a second time, and does not
+// ask for the size of the pack, which the index tells.
+func TestOpen(t *testing.T) {
+	w := newWorld(t)
+	content := bytes.Repeat([]byte("evenkeel"), 300_000)
+	rel := aRelease(3)
+	rel.Images[0] = w.repo.AddImage(rel.Images[0], content)
+	im := rel.Images[0]
+	w.repo.AddRelease(rel)
+	w.repo.Publish()
+	c := w.mustRefresh()
+	for n, requests := range []int{1, 0} {
+		w.repo.Requests()
+		ix, pack, _, err := c.Open(context.Background(), im)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := w.repo.Requests(); len(got) != requests {
+			t.Errorf("open number %d asked for %q", n, got)
+		}
+		if ix.Size() != int64(len(content)) || release.Digest(ix.SHA256()) != im.SHA256 || pack.Size() != ix.PackSize() {
+			t.Errorf("index of %d bytes, %v, pack of %d", ix.Size(), release.Digest(ix.SHA256()), pack.Size())
+		}
+		off, size := ix.Frame(1)
+		r, err := pack.Range(context.Background(), off, size)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(r)
+		if want := w.repo.File("targets/" + im.Pack)[off : off+size]; err != nil || !bytes.Equal(got, want) {
+			t.Errorf("frame 1: %d bytes, %v", len(got), err)
+		}
+	}
+}
+
+// TestOpenOfAnotherImage: an index that is signed, but not of the image that the release means.
+func TestOpenOfAnotherImage(t *testing.T) {
+	w := newWorld(t)
+	im := w.repo.AddImage(aRelease(1).Images[0], []byte("one image"))
+	other := w.repo.AddImage(aRelease(1).Images[0], []byte("another image"))
+	w.repo.Publish()
+	c := w.mustRefresh()
+	for name, wrong := range map[string]release.Image{
+		"other digest": {Role: "root", Size: im.Size, SHA256: other.SHA256, Index: im.Index, Pack: im.Pack},
+		"other size":   {Role: "root", Size: im.Size + 1, SHA256: im.SHA256, Index: im.Index, Pack: im.Pack},
+	} {
+		if _, _, _, err := c.Open(context.Background(), wrong); !errors.Is(err, tuf.ErrTrust) {
+			t.Errorf("%s: %v, want it refused", name, err)
+		}
+	}
+	if _, _, _, err := c.Open(context.Background(), im); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestOpenWithAPackOfAnotherSize: the pack is untrusted, but its size is not.
+func TestOpenWithAPackOfAnotherSize(t *testing.T) {
+	w := newWorld(t)
+	im := w.repo.AddImage(aRelease(1).Images[0], []byte("one image"))
+	w.repo.Publish()
+	w.repo.Truncate("targets/" + im.Pack)
+	_, pack, _, err := w.mustRefresh().Open(context.Background(), im)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pack.Range(context.Background(), 0, pack.Size()); !errors.Is(err, transport.ErrChanged) {
+		t.Errorf("error = %v, want one about the size", err)
 	}
 }
