@@ -232,3 +232,6 @@ func (ix *Index) parseFrames(lengths []byte, count int) error {
 	}
 	return nil
 }
+
+// chunk is the size of the smallest piece of the image that holds whole segments and whole frames.
+func (ix *Index) chunk() int64 { return max(ix.segment, ix.frame) }
