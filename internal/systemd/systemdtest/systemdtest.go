@@ -44,7 +44,9 @@ func StartBus(t testing.TB, root string) *Manager {
 }
 
 // Mute accepts connections on the private socket and never says a word.
-func Mute(t testing.TB, root string) { listen(t, filepath.Join(root, "run/systemd/private"), func(net.Conn) {}) }
+func Mute(t testing.TB, root string) {
+	listen(t, filepath.Join(root, "run/systemd/private"), func(net.Conn) {})
+}
 
 func serve(t testing.TB, socket string) *Manager {
 	m := &Manager{state: "running", units: map[string]Unit{}, refuse: map[string]string{}}
