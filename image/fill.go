@@ -87,6 +87,8 @@ func (b *batch) add(seg int, c Cost) {
 	b.costs[seg] = c
 }
 
+func (b *batch) last() int { return b.segs[len(b.segs)-1] }
+
 // write brings every segment into place. A scout looks at the target and hands what is missing to the fetcher, which works
 // side by side with it.
 func (f *filler) write(ctx context.Context) error {
@@ -112,9 +114,10 @@ func (f *filler) write(ctx context.Context) error {
 // scout sends batches of what is missing. A batch grows for as long as the fetcher is busy, so that it never waits for
 // long, and yet neighbours come in one request.
 func (f *filler) scout(ctx context.Context, batches chan<- *batch) error {
-	q := &queue{ctx: ctx, out: batches, routes: f.routes}
+	q := &queue{ctx: ctx, out: batches, routes: f.routes, perChunk: int(f.ix.chunk() / f.ix.segment)}
 	s := scout{ix: f.ix, dst: f.dst, zero: f.zero, found: func(seg int, is finding) error {
 		_, n := f.ix.Segment(seg)
+		q.offer(seg)
 		switch {
 		case is == right:
 			f.tally.add(Stats{Reused: n})
@@ -138,12 +141,25 @@ func (f *filler) zero(off, n int64) error {
 	return nil
 }
 
-// queue gathers segments to batches.
+// queue gathers segments to batches. Segments that share a frame stay together, so that it is fetched once.
 type queue struct {
-	ctx     context.Context
-	out     chan<- *batch
-	routes  []Route
-	pending *batch
+	ctx      context.Context
+	out      chan<- *batch
+	routes   []Route
+	perChunk int
+	pending  *batch
+}
+
+// offer hands the pending batch over if the fetcher has nothing to do. seg comes next.
+func (q *queue) offer(seg int) {
+	if q.pending == nil || q.pending.last()/q.perChunk == seg/q.perChunk {
+		return
+	}
+	select {
+	case q.out <- q.pending:
+		q.pending = nil
+	default:
+	}
 }
 
 func (q *queue) add(seg int) error {
@@ -151,7 +167,7 @@ func (q *queue) add(seg int) error {
 	if err != nil {
 		return err
 	}
-	if b := q.pending; b != nil && (b.route != route || len(b.segs) == maxBatch) {
+	if b := q.pending; b != nil && (b.route != route || len(b.segs) >= maxBatch && b.last()/q.perChunk != seg/q.perChunk) {
 		if err := q.flush(); err != nil {
 			return err
 		}
@@ -160,11 +176,6 @@ func (q *queue) add(seg int) error {
 		q.pending = newBatch(route, 0)
 	}
 	q.pending.add(seg, cost)
-	select {
-	case q.out <- q.pending:
-		q.pending = nil
-	default:
-	}
 	return nil
 }
 

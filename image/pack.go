@@ -2,10 +2,10 @@ package image
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
-	"sync"
 
 	"github.com/klauspost/compress/zstd"
 )
@@ -27,7 +27,7 @@ type pack struct {
 	ix      *Index
 	blob    Blob
 	workers int
-	benches *sync.Pool // of *bench, so that one Fetch after the other uses the same memory
+	spare   chan *bench // for the next Fetch: memory that is left behind stays until it is collected
 }
 
 // bench is the memory of one Fetch.
@@ -40,6 +40,7 @@ type bench struct {
 type unit struct {
 	want
 	packed, raw []byte
+	plain       []byte // what the frames hold, in raw
 }
 
 // want is what is wanted of one chunk of the image.
@@ -50,7 +51,7 @@ type want struct {
 }
 
 func newPack(ix *Index, blob Blob) *pack {
-	return &pack{ix: ix, blob: blob, workers: int(max(2, min(4, decodeMemory/ix.chunk()))), benches: &sync.Pool{}}
+	return &pack{ix: ix, blob: blob, workers: int(max(2, min(4, decodeMemory/ix.chunk()))), spare: make(chan *bench, 1)}
 }
 
 // metered returns the same route with every byte counted.
@@ -96,6 +97,11 @@ func (ix *Index) wants(segs []int) []want {
 
 // Fetch implements Route. Its errors are FetchError, CorruptError, and what put and ctx say.
 func (p *pack) Fetch(ctx context.Context, segs []int, put func(seg int, b []byte) error) error {
+	return p.fetch(ctx, segs, put, func(*unit) error { return nil })
+}
+
+// fetch is Fetch; done is handed one unit after the other, in order, when its segments were put.
+func (p *pack) fetch(ctx context.Context, segs []int, put func(int, []byte) error, done func(*unit) error) error {
 	if len(segs) == 0 {
 		return nil
 	}
@@ -106,19 +112,29 @@ func (p *pack) Fetch(ctx context.Context, segs []int, put func(seg int, b []byte
 	if err != nil {
 		return err
 	}
-	defer p.benches.Put(b)
+	defer p.keep(b)
 	s := &stream{blob: p.blob, wants: p.ix.wants(segs)}
 	defer s.close()
 	unpack := func(_ context.Context, u *unit) error { return p.unpack(b.dec, u, put) }
-	return ordered(ctx, b.units, p.workers, s.next, unpack, func(*unit) error { return nil })
+	return ordered(ctx, b.units, p.workers, s.next, unpack, done)
 }
 
 func (p *pack) bench() (*bench, error) {
-	if b, ok := p.benches.Get().(*bench); ok {
+	select {
+	case b := <-p.spare:
 		return b, nil
+	default:
+		dec, err := newDecoder(p.workers)
+		return &bench{units: make([]unit, p.workers+1), dec: dec}, err
 	}
-	dec, err := newDecoder(p.workers)
-	return &bench{units: make([]unit, p.workers+1), dec: dec}, err
+}
+
+func (p *pack) keep(b *bench) {
+	select {
+	case p.spare <- b:
+	default:
+		b.dec.Close()
+	}
 }
 
 func (p *pack) corrupt(seg int, err error) error {
@@ -128,21 +144,13 @@ func (p *pack) corrupt(seg int, err error) error {
 
 // unpack decodes the frames of u and puts the segments that are wanted.
 func (p *pack) unpack(dec *zstd.Decoder, u *unit, put func(seg int, b []byte) error) error {
-	if u.raw == nil {
-		u.raw = aligned(p.ix.chunk())
+	if err := p.decode(dec, u); err != nil {
+		return err
 	}
 	base := int64(u.frame) * p.ix.frame
-	for i := u.frame; i <= u.last; i++ {
-		at, packed := p.ix.Frame(i)
-		off, n := span(i, p.ix.frame, p.ix.size)
-		// The room behind the frame belongs to the frames that are decoded next.
-		if err := decodeFrame(dec, u.packed[at-u.off:][:packed], u.raw[off-base:][:n]); err != nil {
-			return p.corrupt(max(u.segs[0], int(off/p.ix.segment)), fmt.Errorf("frame %d: %w", i, err))
-		}
-	}
 	for _, seg := range u.segs {
 		off, n := p.ix.Segment(seg)
-		err := put(seg, u.raw[off-base:][:n])
+		err := put(seg, u.plain[off-base:][:n])
 		if wrong := (*wrongBytes)(nil); errors.As(err, &wrong) {
 			return p.corrupt(seg, err)
 		}
@@ -150,6 +158,24 @@ func (p *pack) unpack(dec *zstd.Decoder, u *unit, put func(seg int, b []byte) er
 			return err
 		}
 	}
+	return nil
+}
+
+func (p *pack) decode(dec *zstd.Decoder, u *unit) error {
+	if u.raw == nil {
+		u.raw = aligned(p.ix.chunk())
+	}
+	end := int64(0)
+	for i := u.frame; i <= u.last; i++ {
+		at, packed := p.ix.Frame(i)
+		off, n := span(i, p.ix.frame, p.ix.size)
+		// What the decoder writes behind the frame is overwritten by the next one.
+		if err := decodeFrame(dec, u.packed[at-u.off:][:packed], u.raw[end:][:n]); err != nil {
+			return p.corrupt(max(u.segs[0], int(off/p.ix.segment)), fmt.Errorf("frame %d: %w", i, err))
+		}
+		end += n
+	}
+	u.plain = u.raw[:end]
 	return nil
 }
 
@@ -187,8 +213,10 @@ func (s *stream) read(ctx context.Context, b []byte, off int64) error {
 			return err
 		}
 	}
-	if _, err := io.CopyN(io.Discard, s.body, off-s.pos); err != nil {
-		return unexpected(err)
+	if gap := off - s.pos; gap > 0 {
+		if _, err := io.CopyN(io.Discard, s.body, gap); err != nil {
+			return unexpected(err)
+		}
 	}
 	n, err := io.ReadFull(s.body, b)
 	s.pos = off + int64(n)
@@ -229,16 +257,26 @@ func (s *stream) close() {
 	}
 }
 
-// CheckPack verifies that blob is the pack of ix: every frame, zeros too. Its errors are those of Fill.
+// CheckPack verifies that blob is the pack of ix, every frame of it, and that ix does not contradict itself. Its errors are
+// those of Fill.
 func CheckPack(ctx context.Context, ix *Index, blob Blob) error {
 	all := make([]int, ix.Segments())
 	for i := range all {
 		all[i] = i
 	}
-	return newPack(ix, blob).Fetch(ctx, all, func(seg int, b []byte) error {
+	check := func(seg int, b []byte) error {
 		if !ix.right(seg, b) {
 			return &wrongBytes{seg}
 		}
 		return nil
+	}
+	whole := sha256.New()
+	err := newPack(ix, blob).fetch(ctx, all, check, func(u *unit) error {
+		whole.Write(u.plain)
+		return nil
 	})
+	if err == nil && digest(whole.Sum(nil)) != ix.sum {
+		err = &MismatchError{Segment: -1}
+	}
+	return err
 }

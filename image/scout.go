@@ -12,7 +12,7 @@ const (
 	// scouts is how many segments of the target are looked at at a time.
 	scouts = 2
 	// pieceSize is how much of a device is read at a time, in bytes.
-	pieceSize = 256 << 10
+	pieceSize = 512 << 10
 )
 
 // finding is what a look at a segment of the target found.

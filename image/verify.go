@@ -8,7 +8,7 @@ import (
 
 // verifyAhead is how many pieces are read ahead of the hashing, and readers how many at a time.
 const (
-	verifyAhead = 8
+	verifyAhead = 6
 	readers     = 2
 )
 
