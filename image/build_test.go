@@ -64,10 +64,10 @@ func wantZstd(t *testing.T, b *built) {
 
 // TestBuildIsDeterministic: neither the number of workers nor how the bytes come changes the result.
 func TestBuildIsDeterministic(t *testing.T) {
-	b := picture(1, "tn0lztntt0ntztttnt", seg, 777)
+	b := picture(1, "tn0lztntt0", seg, 777)
 	for _, level := range []int{1, 3, 7, 22} {
 		var first, firstPack []byte
-		for workers := range 6 {
+		for _, workers := range []int{1, 1, 2, 4} {
 			o := image.BuildOptions{SegmentSize: seg, FrameSize: 2 * seg, Level: level, Workers: workers}
 			var pack bytes.Buffer
 			ix, err := image.Build(t.Context(), iotest.HalfReader(bytes.NewReader(b)), &pack, o)

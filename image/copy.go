@@ -2,6 +2,7 @@ package image
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 )
@@ -25,20 +26,61 @@ func (c *copied) Cost(seg int) (Cost, bool) {
 	return Cost{Read: n}, true
 }
 
-// Fetch implements Route.
+// Fetch implements Route. What is not there after all does not keep the rest from coming.
 func (c *copied) Fetch(ctx context.Context, segs []int, put func(seg int, b []byte) error) error {
-	b := aligned(c.ix.segment)
-	for _, seg := range segs {
-		if err := context.Cause(ctx); err != nil {
-			return err
-		}
-		off, n := c.ix.Segment(seg)
-		if _, err := readFull(c.base, b[:n], off); err != nil {
-			return fmt.Errorf("cannot copy segment %d from the base: %w", seg, err)
-		}
-		if err := put(seg, b[:n]); err != nil {
-			return err
-		}
+	f := &copying{copied: c, segs: segs, put: put}
+	err := ordered(ctx, make([]carried, copiers), copiers, f.take, f.work, f.give)
+	if err == nil {
+		err = f.missing
+	}
+	return err
+}
+
+// copiers is how many segments are copied at a time.
+const copiers = 2
+
+// copying is one Fetch of a copied.
+type copying struct {
+	*copied
+	segs    []int // that are still to come
+	put     func(seg int, b []byte) error
+	missing error // why a segment was not there
+}
+
+// carried is a segment on its way.
+type carried struct {
+	seg     int
+	b       []byte
+	missing error
+}
+
+func (f *copying) take(_ context.Context, u *carried) (bool, error) {
+	if len(f.segs) == 0 {
+		return false, nil
+	}
+	u.seg, f.segs = f.segs[0], f.segs[1:]
+	return true, nil
+}
+
+func (f *copying) work(_ context.Context, u *carried) error {
+	if u.b == nil {
+		u.b = aligned(f.ix.segment)
+	}
+	off, n := f.ix.Segment(u.seg)
+	if _, u.missing = readFull(f.base, u.b[:n], off); u.missing != nil {
+		return nil
+	}
+	err := f.put(u.seg, u.b[:n])
+	if wrong := (*wrongBytes)(nil); errors.As(err, &wrong) {
+		u.missing = err
+		return nil
+	}
+	return err
+}
+
+func (f *copying) give(u *carried) error {
+	if u.missing != nil {
+		f.missing = fmt.Errorf("cannot copy segment %d from the base: %w", u.seg, u.missing)
 	}
 	return nil
 }

@@ -44,8 +44,8 @@ type Route interface {
 	// may read a little of the base, but never the network.
 	Cost(seg int) (Cost, bool)
 	// Fetch hands the bytes of every segment in segs, which are in ascending order, to put: in any order, from several
-	// goroutines at a time. put does not keep b. An error of put ends Fetch and is returned, perhaps wrapped. Segments that
-	// were put before an error stay put.
+	// goroutines at a time. put does not keep b. Segments that were put stay put, whatever error Fetch returns: only what is
+	// missing then comes from elsewhere. An error of put is returned, perhaps wrapped.
 	Fetch(ctx context.Context, segs []int, put func(seg int, b []byte) error) error
 }
 

@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	// maxGap is how many unwanted bytes are read to save a request.
+	// maxGap is pack.gap where bytes are not limited.
 	maxGap = 64 << 10
 	// maxRequest is how many bytes one request asks for at most.
 	maxRequest = 128 << 20
@@ -26,6 +26,7 @@ func Pack(ix *Index, blob Blob) Route { return newPack(ix, blob) }
 type pack struct {
 	ix      *Index
 	blob    Blob
+	gap     int64 // how many unwanted bytes are read to save a request
 	workers int
 	spare   chan *bench // for the next Fetch: memory that is left behind stays until it is collected
 }
@@ -51,13 +52,17 @@ type want struct {
 }
 
 func newPack(ix *Index, blob Blob) *pack {
-	return &pack{ix: ix, blob: blob, workers: int(max(2, min(4, decodeMemory/ix.chunk()))), spare: make(chan *bench, 1)}
+	workers := int(max(2, min(4, decodeMemory/ix.chunk())))
+	return &pack{ix: ix, blob: blob, gap: maxGap, workers: workers, spare: make(chan *bench, 1)}
 }
 
-// metered returns the same route with every byte counted.
+// metered returns the same route with every byte counted. Where bytes are limited, none is fetched in vain.
 func (p *pack) metered(m *meter) Route {
 	q := *p
 	q.blob = meteredBlob{p.blob, m}
+	if m.lim.MaxFetch > 0 {
+		q.gap = 0
+	}
 	return &q
 }
 
@@ -113,7 +118,7 @@ func (p *pack) fetch(ctx context.Context, segs []int, put func(int, []byte) erro
 		return err
 	}
 	defer p.keep(b)
-	s := &stream{blob: p.blob, wants: p.ix.wants(segs)}
+	s := &stream{blob: p.blob, gap: p.gap, wants: p.ix.wants(segs)}
 	defer s.close()
 	unpack := func(_ context.Context, u *unit) error { return p.unpack(b.dec, u, put) }
 	return ordered(ctx, b.units, p.workers, s.next, unpack, done)
@@ -182,6 +187,7 @@ func (p *pack) decode(dec *zstd.Decoder, u *unit) error {
 // stream reads the packed bytes of one want after the other, in as few requests as possible.
 type stream struct {
 	blob     Blob
+	gap      int64
 	wants    []want
 	body     io.ReadCloser
 	pos, end int64 // of body, in the pack
@@ -237,7 +243,7 @@ func (s *stream) open(ctx context.Context) error {
 	first := s.wants[0]
 	end := first.off + first.n
 	for _, w := range s.wants[1:] {
-		if w.off-end > maxGap || w.off+w.n-first.off > maxRequest {
+		if w.off-end > s.gap || w.off+w.n-first.off > maxRequest {
 			break
 		}
 		end = w.off + w.n

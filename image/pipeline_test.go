@@ -1,0 +1,101 @@
+package image
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// TestOrdered: all are worked on, they come back in order, and never more are under way than there are items.
+func TestOrdered(t *testing.T) {
+	for _, n := range []int{0, 1, 2, 7, 1000} {
+		for _, workers := range []int{1, 2, 5} {
+			var busy, most atomic.Int64
+			next := 0
+			var got []int
+			err := ordered(t.Context(), make([]int, 3), workers,
+				func(_ context.Context, v *int) (bool, error) {
+					*v = next
+					next++
+					return *v < n, nil
+				},
+				func(_ context.Context, v *int) error {
+					most.Store(max(most.Load(), busy.Add(1)))
+					*v *= 10
+					busy.Add(-1)
+					return nil
+				},
+				func(v *int) error { got = append(got, *v); return nil })
+			want := make([]int, n)
+			for i := range want {
+				want[i] = 10 * i
+			}
+			if err != nil || !slices.Equal(got, want) {
+				t.Errorf("%d by %d workers: %v, %v", n, workers, got, err)
+			}
+			if most.Load() > int64(min(workers, 3)) {
+				t.Errorf("%d workers: %d were busy at a time", workers, most.Load())
+			}
+		}
+	}
+}
+
+// TestOrderedSideBySide: taking, working and giving overlap, so that all takes as long as the slowest of them.
+func TestOrderedSideBySide(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start, n := time.Now(), 0
+		sleep := func(context.Context, *int) error { time.Sleep(2 * time.Second); return nil }
+		err := ordered(t.Context(), make([]int, 6), 2,
+			func(context.Context, *int) (bool, error) {
+				time.Sleep(time.Second)
+				n++
+				return n <= 100, nil
+			}, sleep, func(*int) error { time.Sleep(time.Second); return nil })
+		if took := time.Since(start); err != nil || took > 110*time.Second {
+			t.Errorf("it took %s: %v", took, err)
+		}
+	})
+}
+
+// TestOrderedErrors: the first error of any of the three ends all of them, and nothing runs on.
+func TestOrderedErrors(t *testing.T) {
+	broken := errors.New("broken")
+	for _, where := range []string{"take", "work", "give", "cancel"} {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		fail := func(here string, n int) error {
+			if n != 10 {
+				return nil
+			}
+			if where == "cancel" {
+				cancel(broken)
+			}
+			if here == where {
+				return broken
+			}
+			return nil
+		}
+		taken := 0
+		err := ordered(ctx, make([]int, 4), 2,
+			func(_ context.Context, v *int) (bool, error) { taken++; *v = taken; return true, fail("take", taken) },
+			func(_ context.Context, v *int) error { return fail("work", *v) },
+			func(v *int) error { return fail("give", *v) })
+		if !errors.Is(err, broken) || taken > 20 {
+			t.Errorf("%s: got %v after %d items", where, err, taken)
+		}
+		cancel(nil)
+	}
+}
+
+func TestGrown(t *testing.T) {
+	b := grown(nil, 1000)
+	if len(b) != 1000 || &grown(b, 2000)[0] != &b[0] {
+		t.Error("a small buffer is not used again")
+	}
+	if c := grown(b, 1<<20); len(c) != 1<<20 || cap(c) < 1<<20+1<<18 {
+		t.Errorf("a large buffer has %d of %d bytes", len(c), cap(c))
+	}
+}
