@@ -232,7 +232,7 @@ func (f *filler) put(seg int, data []byte, cost Cost) error {
 // final reports that no other route can mend err.
 func final(ctx context.Context, err error) bool {
 	var disk *TargetError
-	return ctx.Err() != nil || errors.As(err, &disk) || errors.Is(err, ErrLimit)
+	return ctx.Err() != nil || errors.As(err, &disk)
 }
 
 // detour fetches what is left of b on the other routes. Where there is none, the error of the route that failed stands.

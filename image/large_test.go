@@ -82,7 +82,7 @@ func (l target) WriteAt(p []byte, off int64) (int, error) { return len(p), nil }
 func (l target) Zero(off, n int64) error                  { return nil }
 func (l target) Sync() error                              { l.there.Store(true); return nil }
 func (l target) Reread() (io.ReaderAt, error)             { return l, nil }
-func (l *large) routes() []image.Route { return []image.Route{image.Pack(l.ix, pack{l})} }
+func (l *large) routes() []image.Route                    { return []image.Route{image.Pack(l.ix, pack{l})} }
 
 func (l *large) fill(ctx context.Context) (image.Stats, error) {
 	return image.Fill(ctx, l.ix, target{l}, l.routes(), image.Limits{}, nil)

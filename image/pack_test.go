@@ -233,6 +233,20 @@ func TestHostilePacks(t *testing.T) {
 	}
 }
 
+// TestFramesBehindFrames: what stands behind a frame is not taken for the next one, though there is room for it.
+func TestFramesBehindFrames(t *testing.T) {
+	good := build(t, picture(1, "tttt", seg, 0), quick(4*seg, seg))
+	for _, extra := range []int{1, 10, 17, seg} {
+		fs := frames(good)
+		fs[1] = append(slices.Clone(fs[1]), frame(t, make([]byte, extra), zstd.WithSingleSegment(true))...)
+		bad := swapped(t, good, fs...)
+		err := image.CheckPack(t.Context(), bad.ix, bad.pack)
+		if corrupt := (*image.CorruptError)(nil); !errors.As(err, &corrupt) || !strings.Contains(err.Error(), "decompress") {
+			t.Errorf("%d bytes more: got %v", extra, err)
+		}
+	}
+}
+
 // lying returns a frame of n zeros that declares 65536 bytes.
 func lying(t testing.TB, n int) []byte {
 	f := frame(t, make([]byte, n), zstd.WithSingleSegment(true), zstd.WithEncoderCRC(false))

@@ -66,9 +66,6 @@ func (l *line[T]) feed(ctx context.Context, take func(context.Context, *T) (bool
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case s := <-l.free:
-			if err := context.Cause(ctx); err != nil {
-				return err
-			}
 			if more, err := take(ctx, s.item); err != nil || !more {
 				return err
 			}
