@@ -7,9 +7,6 @@ import (
 	"sync"
 )
 
-// maxBatch is how many segments are asked of a route at once at most.
-const maxBatch = 512
-
 // Fill makes dst hold the image: what is right stays, zeros are zeroed, the rest comes on the cheapest of at most 64
 // routes and is written once its SHA-256 is right. A route that fails is left for the next cheapest. Then dst is synced,
 // read back past every cache, and compared. Only a nil error says that dst holds the image.
@@ -70,25 +67,6 @@ func (f *filler) fits(ctx context.Context, lim Limits) error {
 	return err
 }
 
-// batch is what is fetched at once: segments on one route, in ascending order.
-type batch struct {
-	route int
-	segs  []int
-	costs map[int]Cost // of the segments that were not put yet
-	tried tried        // routes that failed before
-}
-
-func newBatch(route int, but tried) *batch {
-	return &batch{route: route, costs: map[int]Cost{}, tried: but}
-}
-
-func (b *batch) add(seg int, c Cost) {
-	b.segs = append(b.segs, seg)
-	b.costs[seg] = c
-}
-
-func (b *batch) last() int { return b.segs[len(b.segs)-1] }
-
 // write brings every segment into place. A scout looks at the target and hands what is missing to the fetcher, which works
 // side by side with it.
 func (f *filler) write(ctx context.Context) error {
@@ -139,57 +117,6 @@ func (f *filler) zero(off, n int64) error {
 		return &TargetError{Op: "zero", Offset: off, Err: err}
 	}
 	return nil
-}
-
-// queue gathers segments to batches. Segments that share a frame stay together, so that it is fetched once.
-type queue struct {
-	ctx      context.Context
-	out      chan<- *batch
-	routes   []Route
-	perChunk int
-	pending  *batch
-}
-
-// offer hands the pending batch over if the fetcher has nothing to do. seg comes next.
-func (q *queue) offer(seg int) {
-	if q.pending == nil || q.pending.last()/q.perChunk == seg/q.perChunk {
-		return
-	}
-	select {
-	case q.out <- q.pending:
-		q.pending = nil
-	default:
-	}
-}
-
-func (q *queue) add(seg int) error {
-	route, cost, err := cheapest(q.routes, seg, 0)
-	if err != nil {
-		return err
-	}
-	if b := q.pending; b != nil && (b.route != route || len(b.segs) >= maxBatch && b.last()/q.perChunk != seg/q.perChunk) {
-		if err := q.flush(); err != nil {
-			return err
-		}
-	}
-	if q.pending == nil {
-		q.pending = newBatch(route, 0)
-	}
-	q.pending.add(seg, cost)
-	return nil
-}
-
-func (q *queue) flush() error {
-	if q.pending == nil {
-		return nil
-	}
-	select {
-	case q.out <- q.pending:
-		q.pending = nil
-		return nil
-	case <-q.ctx.Done():
-		return context.Cause(q.ctx)
-	}
 }
 
 // fetch brings the segments of b into place, if need be on other routes than the one it names.
@@ -284,42 +211,4 @@ func (f *filler) check(ctx context.Context) error {
 		return &TargetError{Op: "reread", Err: err}
 	}
 	return verify(ctx, f.ix, r, f.tally.verified)
-}
-
-// tally adds up what was done, and tells.
-type tally struct {
-	mu sync.Mutex
-	p  Progress
-	on func(Progress)
-}
-
-func newTally(ix *Index, on func(Progress)) *tally {
-	if on == nil {
-		on = func(Progress) {}
-	}
-	return &tally{on: on, p: Progress{Stats: Stats{Total: ix.Size()}}}
-}
-
-func (t *tally) add(s Stats) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.p.Reused += s.Reused
-	t.p.Zeroed += s.Zeroed
-	t.p.Written += s.Written
-	t.p.Fetched += s.Fetched
-	t.p.Copied += s.Copied
-	t.on(t.p)
-}
-
-func (t *tally) verified(n int64) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.p.Verified += n
-	t.on(t.p)
-}
-
-func (t *tally) stats() Stats {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.p.Stats
 }
