@@ -114,7 +114,7 @@ func TestFillFetchesOnlyWhatIsMissing(t *testing.T) {
 // TestFramesAreFetchedOnce: segments that share a frame come together, however the work is cut.
 func TestFramesAreFetchedOnce(t *testing.T) {
 	b := build(t, picture(1, strings.Repeat("ntnn", 16), seg, 0), quick(seg, 4*seg))
-	for range 20 {
+	for range 10 {
 		if st := fill(t, b, newMemory(len(b.bytes)), b.route()); st.Fetched != b.ix.PackSize() {
 			t.Fatalf("it fetched %d bytes of a pack of %d", st.Fetched, b.ix.PackSize())
 		}

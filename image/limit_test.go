@@ -14,7 +14,7 @@ import (
 // TestBandwidth: the average is kept to a tenth of a second, and nothing is slower than it must be.
 func TestBandwidth(t *testing.T) {
 	b := build(t, picture(1, "nnnnnnnnnnnnnnnn", seg, 0), quick())
-	for _, rate := range []int64{1000, 64 << 10, 1 << 20, 1 << 40} {
+	for _, rate := range []int64{10_000, 64 << 10, 1 << 20, 1 << 40} {
 		synctest.Test(t, func(t *testing.T) {
 			start := time.Now()
 			dst := newMemory(len(b.bytes))
