@@ -90,6 +90,7 @@ func (a *app) addCommand() *cobra.Command {
 	f.StringVar(&r.Boot.Cmdline, "cmdline", "", "kernel command line, with {root} for PARTUUID=... of the slot")
 	f.StringArrayVar(&images, "image", nil, "image of a partition, as ROLE=FILE; repeatable")
 	f.StringArrayVar(&files, "file", nil, "image that is a file on the ESP, as ROLE=NAME=FILE; repeatable")
+	f.IntVar(&a.level, "level", 0, "compression of the packs, from 1 (quick) to 22 (small); 0: the smallest")
 	a.addExpires(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		var err error
@@ -138,7 +139,7 @@ func readReleaseFile(name string) (releaseFile, error) {
 	d := yaml.NewDecoder(f)
 	d.KnownFields(true)
 	if err := d.Decode(&r); err != nil && !errors.Is(err, io.EOF) {
-		return r, repo.BadInput("%s: %w", name, err)
+		return r, repo.BadInput("%s: %w", name, plainYAML(err))
 	}
 	for i := range r.Images {
 		if !filepath.IsAbs(r.Images[i].File) {
@@ -146,6 +147,20 @@ func readReleaseFile(name string) (releaseFile, error) {
 		}
 	}
 	return r, nil
+}
+
+// plainYAML puts what is wrong with a YAML file on one line, without names of Go types.
+func plainYAML(err error) error {
+	var types *yaml.TypeError
+	if !errors.As(err, &types) {
+		return err
+	}
+	var lines []string
+	for _, e := range types.Errors {
+		line, _, _ := strings.Cut(e, " in type ")
+		lines = append(lines, line)
+	}
+	return errors.New(strings.Join(lines, "; "))
 }
 
 // overriddenBy returns r with what the flags say in its place. An image of a flag replaces that of the same role.

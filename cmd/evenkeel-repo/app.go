@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/evenkeel-os/evenkeel/image"
 	"github.com/evenkeel-os/evenkeel/internal/durable"
 	"github.com/evenkeel-os/evenkeel/tuf/repo"
 )
@@ -48,6 +49,7 @@ type app struct {
 	repoDir, keysDir string
 	json             bool
 	lifetimes        map[string]string
+	level            int  // of compression; 0: the best
 	started          bool // the arguments made sense
 }
 
@@ -117,7 +119,7 @@ files: a TUF repository, which any web server can serve.
 	f.BoolVar(&a.json, "json", false, "print the result as JSON")
 	root.AddCommand(
 		a.initCommand(), a.keyCommand(), a.addCommand(), a.signCommand(), a.publishCommand(), a.refreshCommand(),
-		a.renewCommand(), a.withdrawCommand(), a.discardCommand(), a.verifyCommand(), a.listCommand(),
+		a.renewCommand(), a.withdrawCommand(), a.discardCommand(), a.verifyCommand(), a.listCommand(), a.diskImageCommand(),
 	)
 	return root
 }
@@ -128,7 +130,7 @@ func (a *app) open() (*repo.Repository, error) {
 	if err != nil {
 		return nil, err
 	}
-	return repo.New(repo.Options{Dir: a.repoDir, Now: a.now, Lifetimes: lifetimes, Say: a.note}), nil
+	return repo.New(repo.Options{Dir: a.repoDir, Now: a.now, Lifetimes: lifetimes, Say: a.note, Build: image.BuildOptions{Level: a.level}}), nil
 }
 
 // keyDir returns the key directory that the flags name.

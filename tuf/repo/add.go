@@ -14,12 +14,10 @@ import (
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
 
+	"github.com/evenkeel-os/evenkeel/image"
 	"github.com/evenkeel-os/evenkeel/internal/durable"
 	"github.com/evenkeel-os/evenkeel/release"
 )
-
-// BuildFunc makes the index of an image, and writes its pack front to back.
-type BuildFunc func(ctx context.Context, src io.ReaderAt, size int64, pack io.Writer) (index []byte, err error)
 
 // Source is the image of one role, as it lies on the publisher's disk.
 type Source struct {
@@ -319,9 +317,11 @@ func (r *Repository) buildImage(ctx context.Context, im release.Image, src Sourc
 	}
 	defer w.Abort() //nolint:errcheck // what cannot be removed now, the next Sweep removes
 	count := &counter{w: w}
-	if index, err = r.o.Build(ctx, src.Bytes, src.Size, count); err != nil {
+	ix, err := image.Build(ctx, io.NewSectionReader(src.Bytes, 0, src.Size), count, r.o.Build)
+	if err != nil {
 		return nil, 0, err
 	}
+	index = ix.Bytes()
 	if err := checkIndex(index, im); err != nil {
 		return nil, 0, err
 	}

@@ -7,12 +7,12 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"testing"
 	"time"
 
 	"github.com/evenkeel-os/evenkeel/fixtures"
+	"github.com/evenkeel-os/evenkeel/image"
 	"github.com/evenkeel-os/evenkeel/release"
 )
 
@@ -51,7 +51,7 @@ func newWorld(t *testing.T) *world {
 // on puts the repository on another file system.
 func (w *world) on(fs *fixtures.FS) {
 	w.fs = fs
-	w.Repository = New(Options{Dir: "/repo", FS: fs, Now: func() time.Time { return w.now }, Build: fakeBuild})
+	w.Repository = New(Options{Dir: "/repo", FS: fs, Now: func() time.Time { return w.now }, Build: image.BuildOptions{SegmentSize: image.MinSize, FrameSize: image.MinSize, Level: 1}})
 }
 
 // public returns the keys of every role as Init wants them.
@@ -175,10 +175,4 @@ func (w *world) sound() []uint64 {
 		serials = append(serials, rel.Serial)
 	}
 	return serials
-}
-
-func fakeBuild(_ context.Context, src io.ReaderAt, size int64, pack io.Writer) ([]byte, error) {
-	h := sha256.New()
-	_, err := io.Copy(io.MultiWriter(pack, h), io.NewSectionReader(src, 0, size))
-	return h.Sum(nil), err
 }

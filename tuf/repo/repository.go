@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/evenkeel-os/evenkeel/image"
 	"github.com/evenkeel-os/evenkeel/internal/durable"
 )
 
@@ -51,8 +52,8 @@ type Options struct {
 	Lifetimes map[Role]time.Duration
 	// Lock keeps other publishers out until unlock is called. Nil: a lock file in staged/, on the real file system.
 	Lock func() (unlock func(), err error)
-	// Build makes the index and the pack of an image. Nil: BuildImage.
-	Build BuildFunc
+	// Build says how images are cut and compressed.
+	Build image.BuildOptions
 	// Say is told what takes long. Nil: nobody.
 	Say func(what string)
 }
@@ -75,9 +76,6 @@ func New(o Options) *Repository {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
-	}
-	if o.Build == nil {
-		o.Build = BuildImage
 	}
 	if o.Say == nil {
 		o.Say = func(string) {}

@@ -207,7 +207,7 @@ func (r *Repository) checkImage(ctx context.Context, m *targetsMeta, im release.
 	if err != nil {
 		return fmt.Errorf("cannot read %s: %w", im.Pack, err)
 	}
-	if err := checkPack(ctx, index, im, blob{f, size}); err != nil {
+	if err := checkPack(ctx, index, blob{f, size}); err != nil {
 		if ctx.Err() != nil {
 			return err
 		}
