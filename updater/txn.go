@@ -388,3 +388,12 @@ func closing(r Record, v View) Step {
 	n := r.finish(v)
 	return Step{Do: DoSave, Record: &n, Event: string(t.Outcome), Why: "release " + t.Release.Version + ": " + t.Reason}
 }
+
+// OnTrial reports whether the running slot must be left at the deadline unless it is confirmed. The deadline unit
+// decides by it, without the agent; a record that cannot be read is the zero Record.
+func OnTrial(r Record, running Slot, l BootState) bool {
+	if t := r.Txn; t != nil && t.Slot == running {
+		return r.Phase != Closing || t.Outcome != Confirmed
+	}
+	return running != l.Default && r.Slots[running].State != SlotConfirmed
+}
