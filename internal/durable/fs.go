@@ -5,6 +5,7 @@
 // a name stands for the old file or for the new one. Everything here is built from those three.
 //
 //   - WriteFile replaces a small file as a whole: the old bytes or the new ones, never a mixture, never an empty file.
+//   - Cell saves a bounded value in place, on a full disk too, in two generations.
 //   - Log appends lines to a bounded file, tolerates a torn end, and goes on when the disk is full.
 //   - Lock keeps a second process out, and says who holds it.
 //
