@@ -185,6 +185,10 @@ func (a *Agent) load() error {
 	default:
 		a.rec = r
 	}
+	// What was trusted before a restart still is, and it needs no network to say so.
+	if rels, err := a.o.Source.Offers(context.Background()); err == nil {
+		a.offers.Releases, a.offers.Known = rels, true
+	}
 	a.loaded = true
 	return nil
 }

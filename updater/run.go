@@ -7,7 +7,7 @@ import (
 
 // Pace is how an agent waits. Durations are lower bounds of nothing: an intent or a poll wakes it at once.
 type Pace struct {
-	Poll     func() time.Duration // until the next look for releases; called each time, so it can be jittered
+	Poll     func() time.Duration // until the next look for releases; called each time, so it can be jittered; nil: never
 	Recheck  time.Duration        // how often a waiting agent looks again (gates, deadline); at least once a minute is usual
 	RetryMin time.Duration        // after a failed step, doubling
 	RetryMax time.Duration
@@ -15,8 +15,11 @@ type Pace struct {
 
 // Run steps until ctx ends. Failures are retried with a growing pause; they are reported through onStep, as every step is.
 func (a *Agent) Run(ctx context.Context, p Pace, onStep func(Step, error)) error {
-	poll := time.NewTimer(0)
+	poll := time.NewTimer(0) // the first look is at once
 	defer poll.Stop()
+	if p.Poll == nil {
+		poll.Stop()
+	}
 	retry := p.RetryMin
 	for ctx.Err() == nil {
 		s, err := a.Step(ctx)
