@@ -44,7 +44,7 @@ func (p *Prober) noteBaseline(ctx context.Context) error {
 		b.Passed = map[string]bool{}
 	}
 	// This system has long settled: a failure is repeated once or twice, for the network's sake.
-	for _, r := range p.run(ctx, checks, nil, min(p.c.Settle, 3*p.c.Every)) {
+	for _, r := range p.run(ctx, checks, nil, 3*p.c.Every) {
 		b.Passed[r.Name] = r.OK
 	}
 	if ctx.Err() != nil {
@@ -71,14 +71,33 @@ func (p *Prober) before() memory {
 	if errors.Is(err, fs.ErrNotExist) {
 		return memory{why: "nobody noted what worked before"}
 	}
-	var b Baseline
+	m := memory{}
 	if err == nil {
-		err = json.Unmarshal(data, &b)
+		err = m.decode(data)
 	}
 	if err != nil {
 		return memory{why: fmt.Sprintf("what worked before cannot be read: %v", err)}
 	}
-	return memory{Baseline: b}
+	return m
+}
+
+// decode reads baseline.json. A null is not false: it excuses nothing.
+func (m *memory) decode(data []byte) error {
+	var b struct {
+		Baseline
+		Passed map[string]*bool `json:"passed"`
+	}
+	if err := json.Unmarshal(data, &b); err != nil {
+		return err
+	}
+	m.Baseline = b.Baseline
+	m.Passed = map[string]bool{}
+	for name, ok := range b.Passed {
+		if ok != nil {
+			m.Passed[name] = *ok
+		}
+	}
+	return nil
 }
 
 // judge says whether the result of a check counts, and for one that is measured by what was before, why.

@@ -9,7 +9,8 @@
 //
 // A system that has just booted is still starting. So a check that fails is repeated until it passes or the settling time
 // is over, which begins with the probe; only its last failure counts. A try that does not end in time is ended: an
-// executable is killed, with everything that it started.
+// executable is killed, with everything that it started in its process group. What left that group lives on, and is not
+// waited for.
 //
 // # What counts
 //
@@ -32,9 +33,11 @@
 package health
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -65,6 +68,14 @@ type Rule struct {
 type Builtin struct {
 	Rule
 	Func func(context.Context) error
+}
+
+func (b Builtin) check() check {
+	c := check{Rule: b.Rule, run: func(ctx context.Context, _ *output) error { return b.Func(ctx) }}
+	if b.Func == nil {
+		c.wrong = errors.New("it has no function")
+	}
+	return c
 }
 
 // Config says what is checked. The zero value checks nothing, so everything is well.
@@ -107,7 +118,7 @@ func New(c Config) (*Prober, error) {
 	if c.Systemd == nil {
 		c.Systemd = systemd.New("/")
 	}
-	if c.Timeout == 0 {
+	if c.Timeout <= 0 {
 		c.Timeout = 30 * time.Second
 	}
 	if c.Every <= 0 {
@@ -129,10 +140,10 @@ func validate(checks []check) error {
 		switch {
 		case c.Name == "":
 			return errors.New("a health check has no name")
-		case seen[c.Name]:
-			return fmt.Errorf("two health checks have the name %q: give one another", c.Name)
 		case c.wrong != nil:
 			return fmt.Errorf("health check %q: %w", c.Name, c.wrong)
+		case seen[c.Name]:
+			return fmt.Errorf("two health checks have the name %q: give one another", c.Name)
 		case !slices.Contains([]Level{"", Required, Wanted, AsBefore}, c.Level):
 			return fmt.Errorf("health check %q: no such level as %q: want required, wanted or as before", c.Name, c.Level)
 		}
@@ -151,7 +162,7 @@ type check struct {
 // fixed returns the checks that the configuration names, in the order of a report.
 func (p *Prober) fixed() (checks []check) {
 	for _, b := range p.c.Builtins {
-		checks = append(checks, check{Rule: b.Rule, run: func(ctx context.Context, _ *output) error { return b.Func(ctx) }})
+		checks = append(checks, b.check())
 	}
 	if s := p.c.System; s != nil {
 		checks = append(checks, s.check(p.c.Systemd))
@@ -176,7 +187,7 @@ func (p *Prober) Probe(ctx context.Context) (updater.Report, error) {
 	}
 	before := p.before()
 	fixed := p.fixed()
-	results := p.run(ctx, fixed, scripts, p.c.Settle)
+	results := p.run(ctx, fixed, scripts, math.MaxInt64)
 	if ctx.Err() != nil {
 		return updater.Report{}, fmt.Errorf("cannot check the system's health: %w", context.Cause(ctx))
 	}
@@ -190,8 +201,8 @@ func (p *Prober) Probe(ctx context.Context) (updater.Report, error) {
 }
 
 // run asks all checks and returns their results in the same order: those of side, a few at a time, and beside them those
-// of file, one after the other.
-func (p *Prober) run(ctx context.Context, side, file []check, settle time.Duration) []updater.Check {
+// of file, one after the other. None is repeated for longer than most.
+func (p *Prober) run(ctx context.Context, side, file []check, most time.Duration) []updater.Check {
 	ctx, cancel := p.limit(ctx)
 	defer cancel()
 	results := make([]updater.Check, len(side)+len(file))
@@ -201,13 +212,13 @@ func (p *Prober) run(ctx context.Context, side, file []check, settle time.Durati
 	for i, c := range side {
 		all.Go(func() {
 			places <- struct{}{}
-			results[i] = p.ask(ctx, c, start, settle)
+			results[i] = p.ask(ctx, c, start, most)
 			<-places
 		})
 	}
 	all.Go(func() {
 		for i, c := range file {
-			results[len(side)+i] = p.ask(ctx, c, start, settle)
+			results[len(side)+i] = p.ask(ctx, c, start, most)
 		}
 	})
 	all.Wait()
@@ -229,17 +240,21 @@ func (p *Prober) limit(ctx context.Context) (context.Context, context.CancelFunc
 
 var errLimit = errors.New("it did not pass in the time that all checks have together")
 
-// ask repeats one check until it passes or the settling time is over.
-func (p *Prober) ask(ctx context.Context, c check, start time.Time, settle time.Duration) updater.Check {
-	if c.Settle != 0 {
-		settle = min(settle, c.Settle)
-	}
+// ask repeats one check until it passes or its settling time is over.
+func (p *Prober) ask(ctx context.Context, c check, start time.Time, most time.Duration) updater.Check {
+	settle := min(cmp.Or(c.Settle, p.c.Settle), most)
 	begin := time.Now()
+	r := updater.Check{Name: c.Name}
 	for {
 		out, err := p.try(ctx, c)
+		// A failure says more than that the next try had no time left.
+		if err == nil || ctx.Err() == nil || r.Output == "" {
+			r.OK, r.Output = err == nil, out.describe(err)
+		}
 		var last final
 		if err == nil || errors.As(err, &last) || time.Since(start)+p.c.Every > settle || !pause(ctx, p.c.Every) {
-			return updater.Check{Name: c.Name, OK: err == nil, Output: out.describe(err), Took: time.Since(begin)}
+			r.Took = time.Since(begin)
+			return r
 		}
 	}
 }

@@ -2,6 +2,7 @@ package health
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -25,7 +26,7 @@ func (t TCPCheck) check() check {
 	if c.Name == "" {
 		c.Name = t.Address
 	}
-	if _, _, err := net.SplitHostPort(t.Address); err != nil {
+	if _, port, err := net.SplitHostPort(t.Address); err != nil || port == "" {
 		c.wrong = fmt.Errorf("%q is no HOST:PORT", t.Address)
 	}
 	c.run = func(ctx context.Context, _ *output) error {
@@ -63,10 +64,11 @@ func (h HTTPCheck) check() check {
 	switch {
 	case err != nil:
 		c.wrong = errors.New("its url is none") // and may hold a password
-		c.Name = max(c.Name, "http")
+		c.Name = cmp.Or(c.Name, "http")
 	case u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
-		c.wrong = fmt.Errorf("its url must begin with http:// or https:// and a host, not %q", u.Redacted())
-		c.Name = max(c.Name, "http")
+		plain := url.URL{Scheme: u.Scheme, Opaque: u.Opaque, Host: u.Host, Path: u.Path}
+		c.wrong = fmt.Errorf("its url must begin with http:// or https:// and a host, not %q", plain.String())
+		c.Name = cmp.Or(c.Name, "http")
 	case c.Name == "":
 		c.Name = u.Host + u.Path
 	}

@@ -1,7 +1,9 @@
 package health
 
 import (
+	"cmp"
 	"encoding/json"
+	"slices"
 	"sync"
 
 	"github.com/evenkeel-os/evenkeel/internal/text"
@@ -47,24 +49,33 @@ func add(out, line string) string {
 	return text.Tail(out+line, maxOutput)
 }
 
-// fit shortens the output of checks until all of it fits into a report: failures keep theirs longest.
+// fit shortens the output of checks until all of it fits into a report: the failures that count keep theirs longest.
 func fit(checks []updater.Check) {
-	left := maxAll
-	for _, passed := range []bool{false, true} {
-		for i := range checks {
-			c := &checks[i]
-			if c.OK != passed {
-				continue
-			}
-			for keep := maxOutput; size(c.Output) > left && keep >= 64; keep /= 2 {
-				c.Output = text.Tail(c.Output, keep)
-			}
-			if size(c.Output) > left {
-				c.Output = ""
-			}
-			left -= size(c.Output)
-		}
+	var order []*updater.Check
+	for i := range checks {
+		order = append(order, &checks[i])
 	}
+	slices.SortStableFunc(order, func(a, b *updater.Check) int { return cmp.Compare(weight(b), weight(a)) })
+	left := maxAll
+	for _, c := range order {
+		for keep := maxOutput; size(c.Output) > left && keep >= 64; keep /= 2 {
+			c.Output = text.Tail(c.Output, keep)
+		}
+		if size(c.Output) > left {
+			c.Output = ""
+		}
+		left -= size(c.Output)
+	}
+}
+
+func weight(c *updater.Check) int {
+	switch {
+	case c.OK:
+		return 0
+	case c.Required:
+		return 2
+	}
+	return 1
 }
 
 // size is what s takes in JSON.

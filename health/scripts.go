@@ -13,6 +13,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/evenkeel-os/evenkeel/internal/text"
 )
 
 // scripts returns the executables, those of required.d first.
@@ -25,7 +27,7 @@ func (p *Prober) scripts() (checks []check, err error) {
 		}
 		for _, path := range paths {
 			checks = append(checks, check{
-				Rule: Rule{Name: sub + "/" + filepath.Base(path), Level: l},
+				Rule: Rule{Name: sub + "/" + text.Clean(filepath.Base(path)), Level: l},
 				run:  func(ctx context.Context, out *output) error { return p.execute(ctx, path, out) },
 			})
 		}
@@ -75,7 +77,7 @@ func ignored(name string) bool {
 	return false
 }
 
-// execute runs a program in a process group of its own, and leaves nothing of it behind.
+// execute runs a program in a process group of its own, and leaves nothing of that group behind.
 func (p *Prober) execute(ctx context.Context, path string, out *output) error {
 	if st, err := os.Stat(path); err != nil {
 		return final{err}
