@@ -1,6 +1,7 @@
 package partitions
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -178,6 +179,24 @@ func (s *Slots) layoutProblems(d *disk) (problems []string) {
 		}
 	}
 	return append(append(problems, s.mountProblems(d)...), s.stateProblems(d)...)
+}
+
+// MayKeepState returns an error where the state directory is not on the state partition, so that nothing may be saved there.
+func (s *Slots) MayKeepState() error {
+	if s.o.State.IsZero() || s.o.StateDir == "" {
+		return nil
+	}
+	d, err := s.openDisk()
+	if err != nil {
+		return err
+	}
+	if _, err := d.find(s.o.State); err != nil {
+		return fmt.Errorf("cannot find the state partition: %w", err)
+	}
+	for _, problem := range s.stateProblems(d) {
+		return errors.New(problem)
+	}
+	return nil
 }
 
 // stateProblems makes sure that what is saved in the state directory is on the state partition. Without it mounted, the

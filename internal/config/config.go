@@ -136,6 +136,9 @@ type Host struct {
 	Root   string   `mapstructure:"root" default:"/" env:"EVENKEEL_HOST_ROOT" doc:"directory below which proc, sys and os-release are read"`
 	RunDir string   `mapstructure:"run_dir" default:"/run/evenkeel" env:"EVENKEEL_RUN_DIR" doc:"directory of the agent's socket"`
 	Reboot []string `mapstructure:"reboot_command" doc:"command that reboots, word by word; default: systemd, else the system call"`
+	// Where systemd feeds the hardware watchdog (RuntimeWatchdogSec=), which is better, this stays empty.
+	Watchdog        string        `mapstructure:"watchdog" doc:"hardware watchdog that the agent feeds, such as /dev/watchdog; default: none, for systemd does (RuntimeWatchdogSec=)"`
+	WatchdogTimeout time.Duration `mapstructure:"watchdog_timeout" default:"1m" doc:"time after which the hardware resets a machine that stopped feeding it"`
 }
 
 // Log says what is logged, and how.

@@ -1,0 +1,147 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/evenkeel-os/evenkeel/internal/control"
+	"github.com/evenkeel-os/evenkeel/updater"
+)
+
+// follower goes along with what comes of one intent, tells a person about it, and knows how it ended.
+type follower struct {
+	app    *app
+	intent updater.Intent
+	meter  meter
+	follow bool
+
+	answer   updater.Answer
+	answered *control.Step // the step that answered
+	rest     *control.Step // after it, the agent had nothing more to do
+	unread   string        // why the repository could not be asked
+	events   []updater.Event
+}
+
+// goesOn reports whether there is more to come.
+func (f *follower) goesOn() bool {
+	switch {
+	case f.answer.Refused:
+		return false
+	case f.answered == nil:
+		return true
+	}
+	return f.follow && f.answered.Do != updater.DoAnswer && f.rest == nil
+}
+
+func (f *follower) rebooting() bool { return f.rest != nil && f.rest.Do == updater.DoReboot }
+
+func (f *follower) hear(m control.Message) {
+	switch {
+	case m.Progress != nil:
+		f.meter.show(*m.Progress)
+	case m.Event != nil:
+		f.meter.end()
+		f.events = append(f.events, *m.Event)
+		f.app.note("%s: %s", m.Event.Kind, m.Event.Message)
+		for _, c := range m.Event.Checks {
+			if !c.OK && c.Output != "" {
+				f.app.note("%s", indent(c.Name+": "+c.Output, "    "))
+			}
+		}
+	case m.Step != nil:
+		f.step(m.Step)
+	}
+}
+
+func (f *follower) step(s *control.Step) {
+	if s.Error != "" {
+		f.meter.end()
+		f.app.note("%s: %s", s.Why, s.Error)
+		if s.Do == updater.DoRefresh {
+			f.unread = s.Error
+		}
+	}
+	switch {
+	case f.answered == nil && s.Answers && s.Error == "":
+		f.answered = s
+	case f.answered != nil && s.Rests():
+		f.rest = s
+	}
+}
+
+// operated is what a mutating command prints with --json.
+type operated struct {
+	Verb    updater.Verb    `json:"verb"`
+	Refused bool            `json:"refused"`
+	Waiting bool            `json:"waiting"`
+	Message string          `json:"message"`
+	Phase   updater.Phase   `json:"phase,omitempty"`
+	Events  []updater.Event `json:"events,omitempty"`
+}
+
+// conclude says how it ended.
+func (f *follower) conclude(st status) error {
+	f.meter.end()
+	out := operated{Verb: f.intent.Verb, Refused: f.answer.Refused, Message: f.answer.Message, Phase: st.Phase, Events: f.events}
+	code := exitOK
+	switch {
+	case f.answer.Refused:
+		code = exitRefused
+	case f.unread != "" && f.answered.Do == updater.DoAnswer:
+		out.Message, code = "the repository could not be read: "+f.unread, exitFailed
+	case f.rest != nil:
+		out.Message, code = f.rest.Why, f.ended(st)
+	}
+	out.Waiting = code == exitWaiting
+	if code == exitOK {
+		f.app.say("%s", sentence(out.Message))
+		return f.app.result(out)
+	}
+	if f.app.json {
+		return &exitError{code, &reported{out}}
+	}
+	return failure(code, "%s", out.Message)
+}
+
+// ended judges where the machine came to rest.
+func (f *follower) ended(st status) int {
+	switch {
+	case f.rebooting(), st.Phase == updater.Armed:
+		return exitOK
+	case f.rest.Do == updater.DoHalt:
+		return exitFailed
+	case st.Phase != updater.Idle:
+		return exitWaiting
+	case len(f.events) == 0:
+		return exitOK
+	}
+	want := map[updater.Verb]string{updater.Cancel: string(updater.Cancelled), updater.Confirm: string(updater.Confirmed)}
+	if last := f.events[len(f.events)-1].Kind; last != want[f.intent.Verb] && last != string(updater.Confirmed) {
+		return exitFailed
+	}
+	return exitOK
+}
+
+// reported is a failure whose JSON says more than its sentence.
+type reported struct{ out operated }
+
+func (r *reported) Error() string { return r.out.Message }
+
+func sentence(s string) string {
+	if s == "" {
+		return "done"
+	}
+	return s
+}
+
+// bytesText shows a number of bytes to people.
+func bytesText(n int64) string {
+	const unit = 1 << 10
+	if n < unit {
+		return fmt.Sprintf("%d B", n)
+	}
+	value, suffix := float64(n)/unit, "KMGT"
+	for value >= unit && len(suffix) > 1 {
+		value, suffix = value/unit, suffix[1:]
+	}
+	return fmt.Sprintf("%.1f %ciB", value, suffix[0])
+}
