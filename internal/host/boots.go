@@ -27,13 +27,13 @@ type boots struct {
 	bootEnd
 	Previous *bootEnd      `json:"previous,omitempty"`
 	Reset    updater.Reset `json:"reset"`
-	// Old names the panics and the note that an earlier boot has seen already; Seen, those that this boot has.
+	// Old names the panics and the note that earlier boots have seen already; Seen, those that this boot has.
 	Old  []string `json:"old,omitempty"`
 	Seen []string `json:"seen,omitempty"`
 }
 
-// maxSeen bounds boot.json; there are never more files in pstore than that.
-const maxSeen = maxDumpFiles + 1
+// maxSeen bounds boot.json: all panics that are looked at, and a note.
+const maxSeen = 2*maxDumpFiles + 1
 
 // Begin notes that this boot runs, and what it learnt about the end of the one before. It is called early in each boot,
 // and again when the agent starts; a second call in the same boot only adds traces that were not there yet. Where it
@@ -50,10 +50,15 @@ func (h *Host) Begin() error {
 	if err := h.save(b); err != nil {
 		return fmt.Errorf("cannot note that this boot runs: %w", err)
 	}
-	if n, err := readNote(h.o.FS, h.o.StateDir); err == nil && n.Boot != id && !n.Unsure {
-		return durable.Remove(h.o.FS, notePath(h.o.StateDir))
+	switch n, err := readNote(h.o.FS, h.o.StateDir); {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		h.o.OnError(err)
+	case n.Boot == id || n.Unsure:
+		return nil
 	}
-	return nil
+	return durable.Remove(h.o.FS, notePath(h.o.StateDir))
 }
 
 // End notes that this boot ends in order, if systemd says that the system is stopping. It is called when the unit that
@@ -96,13 +101,14 @@ func (h *Host) present(id string) boots {
 		b = boots{bootEnd: bootEnd{Boot: id}, Old: traces.panics()}
 	case b.Boot != id:
 		previous := b.bootEnd
-		b = boots{bootEnd: bootEnd{Boot: id}, Previous: &previous, Old: b.Seen}
+		// One that this boot does not see yet is no newer when it turns up again.
+		b = boots{bootEnd: bootEnd{Boot: id}, Previous: &previous, Old: bounded(append(b.Old, b.Seen...))}
 	}
 	b.Slot = Slot(h.o.Root)
 	if r := traces.judge(id, b.Previous, b.Old); rank(r.Cause) > rank(b.Reset.Cause) {
 		b.Reset = r
 	}
-	b.Seen = bounded(append(slices.Clone(b.Seen), traces.ids()...))
+	b.Seen = bounded(append(slices.Clone(b.Seen), traces.ids(id)...))
 	return b
 }
 
@@ -125,14 +131,34 @@ func (h *Host) load() (b boots, ok bool) {
 		return boots{}, false
 	}
 	if err == nil {
-		err = json.Unmarshal(data, &b)
+		b, err = parseBoots(data)
 	}
 	if err != nil {
 		h.o.OnError(fmt.Errorf("cannot read what is known of earlier boots: %w", err))
-		return boots{}, false
 	}
-	return b, b.Boot != ""
+	return b, err == nil
 }
+
+func parseBoots(data []byte) (b boots, err error) {
+	if err := json.Unmarshal(data, &b); err != nil {
+		return boots{}, err
+	}
+	slots := []updater.Slot{b.Slot, b.Reset.Slot}
+	if b.Previous != nil {
+		slots = append(slots, b.Previous.Slot)
+	}
+	for _, s := range slots {
+		if !isSlot(s) {
+			return boots{}, fmt.Errorf("boot.json speaks of slot %.80q", s)
+		}
+	}
+	if b.Boot == "" {
+		return boots{}, errors.New("boot.json does not say which boot it is about")
+	}
+	return b, nil
+}
+
+func isSlot(s updater.Slot) bool { return s == updater.A || s == updater.B || s == updater.NoSlot }
 
 // save writes boot.json, unless it says the same already: storage wears.
 func (h *Host) save(b boots) error {

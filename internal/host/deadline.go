@@ -64,7 +64,7 @@ type Deadline struct {
 	// which says more about why.
 	After time.Duration
 	// OnTrial says whether the running slot must be left unless it is confirmed (updater.OnTrial). An error means that it
-	// cannot tell; it is asked again. It may hang: it is not waited for.
+	// cannot tell; it is asked again, and what it said before stands. It may hang: it is not waited for.
 	OnTrial func() (bool, error)
 	// MayWrite says why the state directory must not be written: nothing is mounted there. May be nil.
 	MayWrite func() error
@@ -72,6 +72,7 @@ type Deadline struct {
 	Log      func(string)
 
 	answer chan verdict // of a question that OnTrial has not answered yet
+	trial  bool         // what OnTrial said last
 }
 
 type verdict struct {
@@ -96,6 +97,8 @@ func (d *Deadline) Run(ctx context.Context) error {
 	for {
 		v := d.ask(ctx)
 		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
 		case disarmed(d.RunDir, boot):
 			d.Log("disarmed: the agent has taken over")
 			return nil
@@ -116,8 +119,19 @@ func (d *Deadline) Run(ctx context.Context) error {
 	}
 }
 
-// ask asks OnTrial, one question at a time: a disk that does not answer would otherwise collect them.
+// ask asks OnTrial. A disk that was read once and is dead now does not make a slot less on trial.
 func (d *Deadline) ask(ctx context.Context) verdict {
+	v := d.askNow(ctx)
+	if v.err != nil && d.trial {
+		d.Log("still taken to be on trial: " + v.err.Error())
+		return verdict{trial: true}
+	}
+	d.trial = v.err == nil && v.trial
+	return v
+}
+
+// askNow asks one question at a time: a disk that does not answer would otherwise collect them.
+func (d *Deadline) askNow(ctx context.Context) verdict {
 	if d.answer == nil {
 		answer := make(chan verdict, 1)
 		go func() {

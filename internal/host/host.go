@@ -70,7 +70,7 @@ func (h *Host) Boot() (b updater.Boot, err error) {
 	return b, nil
 }
 
-// Slot returns the slot that the kernel's command line names, or NoSlot. It is what evidence is filed under; whether the
+// Slot returns the slot that the kernel's command line names, or NoSlot, also where it names both. It is what evidence is filed under; whether the
 // command line tells the truth is for others to find out (partitions.Slots.Running).
 func Slot(root string) updater.Slot {
 	line, err := os.ReadFile(filepath.Join(root, "proc/cmdline"))

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -14,18 +13,18 @@ import (
 
 // OSRelease returns the variables of the running slot's os-release file.
 func (h *Host) OSRelease() (map[string]string, error) {
-	path := h.path("etc/os-release")
-	text, err := os.ReadFile(path)
+	path := "/etc/os-release"
+	text, err := os.ReadFile(h.path(path))
 	if errors.Is(err, fs.ErrNotExist) {
-		path = h.path("usr/lib/os-release")
-		text, err = os.ReadFile(path)
+		path = "/usr/lib/os-release"
+		text, err = os.ReadFile(h.path(path))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot tell which release runs: %w", err)
 	}
 	vars, err := parseOSRelease(string(text))
 	if err != nil {
-		return nil, fmt.Errorf("cannot tell which release runs: %s: %w", strings.TrimPrefix(path, filepath.Clean(h.o.Root)), err)
+		return nil, fmt.Errorf("cannot tell which release runs: %s: %w", path, err)
 	}
 	return vars, nil
 }

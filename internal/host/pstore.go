@@ -10,18 +10,19 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/evenkeel-os/evenkeel/internal/text"
 	"github.com/evenkeel-os/evenkeel/updater"
 )
 
 const (
-	maxDumpPart  = 64 << 10 // bytes read of one pstore file; the kernel writes at most 64 KiB into one
-	maxDumpFiles = 256
+	maxDumpPart  = 1 << 20  // bytes read of one pstore file, more than the kernel writes into one
+	maxDumpText  = 64 << 10 // the last of them are kept
+	maxDumpFiles = 256      // looked at in each place, the last by name
 	maxDetail    = 2 << 10
 )
 
@@ -29,6 +30,7 @@ const (
 // part 1 holds its last lines, part 2 those before.
 type dumpPart struct {
 	id     string // the same for the same content, wherever the file was moved
+	dump   string // the same for all parts of a dump; later dumps have greater names, where names tell
 	reason string // "Panic", "Oops", "Emergency", ...
 	count  int    // of the dumps of one boot
 	part   int
@@ -40,9 +42,10 @@ func (h *Host) findDumps() []dumpPart {
 	var parts []dumpPart
 	seen := map[string]bool{}
 	for _, dir := range []string{"sys/fs/pstore", "var/lib/systemd/pstore"} {
-		for _, path := range dumpFiles(h.path(dir)) {
+		paths := dumpFiles(h.path(dir))
+		for _, path := range paths[max(0, len(paths)-maxDumpFiles):] {
 			p, err := readDump(path)
-			if err == nil && !seen[p.id] && len(parts) < maxDumpFiles {
+			if err == nil && !seen[p.id] {
 				seen[p.id] = true
 				parts = append(parts, p)
 			}
@@ -83,8 +86,18 @@ func readDump(path string) (dumpPart, error) {
 	}
 	p, err := parseDump(data)
 	sum := sha256.Sum256(append([]byte(filepath.Base(path)+"\n"), data...))
-	p.id = hex.EncodeToString(sum[:8])
+	p.id, p.dump = hex.EncodeToString(sum[:8]), dumpName(path)
 	return p, err
+}
+
+// dumpName: the names of EFI's files end in the time of the dump, two digits of the part and three of the count. In other
+// places systemd-pstore makes a directory for each dump.
+func dumpName(path string) string {
+	digits := path[strings.LastIndexByte(path, '-')+1:]
+	if n := len(digits) - 5; n > 0 && strings.HasPrefix(filepath.Base(path), "dmesg-efi") {
+		return digits[:n]
+	}
+	return filepath.Dir(path)
 }
 
 // parseDump reads what fs/pstore/platform.c writes: a line as "Panic#2 Part1", and then lines of the kernel's log.
@@ -92,7 +105,7 @@ func parseDump(data []byte) (dumpPart, error) {
 	head, body, _ := strings.Cut(string(data), "\n")
 	reason, rest, ok1 := strings.Cut(head, "#")
 	count, part, ok2 := strings.Cut(rest, " Part")
-	p := dumpPart{reason: reason, text: body}
+	p := dumpPart{reason: reason, text: body[max(0, len(body)-maxDumpText):]}
 	var err1, err2 error
 	p.count, err1 = strconv.Atoi(count)
 	p.part, err2 = strconv.Atoi(strings.TrimSpace(part))
@@ -102,18 +115,20 @@ func parseDump(data []byte) (dumpPart, error) {
 	return p, nil
 }
 
-// panicked looks for a panic among parts. An oops that the kernel survived is none.
+// panicked looks for a panic among parts, the last if there are several. An oops that the kernel survived is none.
 func panicked(parts []dumpPart) (updater.Reset, bool) {
 	parts = slices.DeleteFunc(slices.Clone(parts), func(p dumpPart) bool { return p.reason != "Panic" })
 	if len(parts) == 0 {
 		return updater.Reset{}, false
 	}
 	slices.SortStableFunc(parts, func(a, b dumpPart) int {
-		return cmp.Or(cmp.Compare(a.count, b.count), cmp.Compare(b.part, a.part))
+		return cmp.Or(cmp.Compare(a.dump, b.dump), cmp.Compare(a.count, b.count), cmp.Compare(b.part, a.part))
 	})
 	var log strings.Builder
 	for _, p := range parts {
-		log.WriteString(strings.TrimSuffix(p.text, "\n") + "\n")
+		if p.dump == parts[len(parts)-1].dump {
+			log.WriteString(strings.TrimSuffix(p.text, "\n") + "\n")
+		}
 	}
 	return updater.Reset{Cause: updater.CausePanic, Slot: slotIn(log.String()), Detail: panicDetail(log.String())}, true
 }
@@ -129,13 +144,19 @@ func panicDetail(log string) string {
 	return why + "\n" + text.Tail(log, maxDetail-len(why)-1)
 }
 
-// slotIn returns the slot that a kernel command line in s names, the last if there are several.
+// slotIn returns the slot that a kernel command line in s names, NoSlot if there are several.
 func slotIn(s string) updater.Slot {
-	found := slotWord.FindAllStringSubmatch(s, -1)
-	if len(found) == 0 {
-		return updater.NoSlot
+	found := updater.NoSlot
+	for word := range strings.FieldsFuncSeq(s, func(r rune) bool { return unicode.IsSpace(r) || r == '"' }) {
+		name, is := strings.CutPrefix(word, "evenkeel.slot=")
+		slot := updater.Slot(name)
+		switch {
+		case !is || slot != updater.A && slot != updater.B:
+		case found != updater.NoSlot && found != slot:
+			return updater.NoSlot
+		default:
+			found = slot
+		}
 	}
-	return updater.Slot(found[len(found)-1][1])
+	return found
 }
-
-var slotWord = regexp.MustCompile(`(?:^|[\s"])evenkeel\.slot=([ab])(?:$|[\s"])`)

@@ -38,6 +38,8 @@ type Rebooter struct {
 	Command []string
 	// Patience is how long an orderly shutdown may take before the next, harder way is used. 0 is 90 seconds.
 	Patience time.Duration
+	// Systemd is the service manager that is asked; nil is the one below Root.
+	Systemd *systemd.Manager
 	// Kernel is what rebooting by force needs; nil is the real one.
 	Kernel Kernel
 	// OnError hears why a way did not work. May be nil.
@@ -60,34 +62,64 @@ func (r *Rebooter) Ask(ctx context.Context, arg string) error {
 		return r.command(ctx, arg)
 	}
 	if r.asked.IsZero() || time.Since(r.asked) < r.patience() {
-		err := systemd.New(r.Root).Reboot(ctx, arg)
-		if err == nil {
-			if r.asked.IsZero() {
-				r.asked = time.Now()
-			}
+		err := r.orderly(ctx, arg)
+		switch {
+		case err == nil && r.asked.IsZero():
+			r.asked = time.Now()
 			return nil
+		case err == nil:
+			return nil
+		case ctx.Err() != nil: // to be told to stop is no reason to pull the plug
+			return fmt.Errorf("cannot reboot: %w", context.Cause(ctx))
 		}
 		r.report(err)
 	}
 	return r.Force(ctx, arg)
 }
 
-// Insist reboots and does not come back before the machine is gone, or every way has failed.
-func (r *Rebooter) Insist(ctx context.Context, arg string) error {
-	if err := r.Ask(ctx, arg); err != nil {
-		return err
+// orderly asks systemd, which may be frozen. One that is going down already, for a reboot or for good, is left to it.
+func (r *Rebooter) orderly(ctx context.Context, arg string) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, min(answerTime, r.patience()), errors.New("systemd does not answer"))
+	defer cancel()
+	m := r.Systemd
+	if m == nil {
+		m = systemd.New(r.Root)
 	}
-	if err := pause(ctx, r.patience()); err != nil || len(r.Command) > 0 || !r.real() {
-		return err
+	err := m.Reboot(ctx, arg)
+	if err == nil {
+		return nil
 	}
-	return r.Force(ctx, arg)
+	if s, stateErr := m.State(ctx); stateErr == nil && s == systemd.Stopping {
+		return nil
+	}
+	return errors.Join(err, context.Cause(ctx))
 }
 
-// Force reboots without stopping anything first. What hangs on a dead disk is not waited for.
+// answerTime is how long systemd may take to accept a reboot.
+const answerTime = 25 * time.Second
+
+// Insist reboots and does not come back before the machine is gone, every way has failed, or ctx ended.
+func (r *Rebooter) Insist(ctx context.Context, arg string) error {
+	err := r.Ask(ctx, arg)
+	if err == nil {
+		err = pause(ctx, r.patience())
+	}
+	if err == nil && len(r.Command) == 0 {
+		err = r.Force(ctx, arg)
+	}
+	if err == nil {
+		err = fmt.Errorf("cannot reboot: the machine still runs %v after it was asked to", r.patience())
+	}
+	return err
+}
+
+// Force reboots without stopping anything first. What hangs on a dead disk is not waited for. The end of ctx does not
+// keep it from anything: half a reboot is none.
 func (r *Rebooter) Force(ctx context.Context, arg string) error {
 	if !r.real() {
 		return errors.New("cannot reboot: the host's root is not \"/\", so a reboot command must be configured")
 	}
+	ctx = context.WithoutCancel(ctx)
 	k := r.Kernel
 	if k == nil {
 		k = machine{}
@@ -141,7 +173,8 @@ func (r *Rebooter) command(ctx context.Context, arg string) error {
 	c := exec.CommandContext(ctx, r.Command[0], r.Command[1:]...)
 	c.Env = append(os.Environ(), "EVENKEEL_REBOOT_ARG="+arg)
 	c.Stdout, c.Stderr, c.WaitDelay = out, out, 5*time.Second
-	if err := c.Run(); err != nil {
+	// What it left in the background may hold its output open.
+	if err := c.Run(); err != nil && !errors.Is(err, exec.ErrWaitDelay) {
 		return fmt.Errorf("cannot reboot: %s: %w: %s", r.Command[0], err, out)
 	}
 	return nil
@@ -178,7 +211,10 @@ func (machine) Restart(arg string) error {
 	_, _, errno := unix.Syscall6(unix.SYS_REBOOT, unix.LINUX_REBOOT_MAGIC1, unix.LINUX_REBOOT_MAGIC2,
 		unix.LINUX_REBOOT_CMD_RESTART2, uintptr(unsafe.Pointer(p)), 0, 0)
 	runtime.KeepAlive(p)
-	return errno
+	if errno != 0 {
+		return errno
+	}
+	return nil
 }
 
 func (machine) Reset() error { return os.WriteFile("/proc/sysrq-trigger", []byte("b"), 0) }

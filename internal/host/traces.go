@@ -87,10 +87,10 @@ func readLine(path string) string {
 	return strings.TrimSpace(string(b))
 }
 
-// ids names the traces that stay where they are, so that a later boot knows them again.
-func (t traces) ids() []string {
+// ids names the traces of earlier boots than id that stay where they are, so that a later boot knows them again.
+func (t traces) ids(id string) []string {
 	ids := t.panics()
-	if t.note != nil {
+	if t.note != nil && t.note.Boot != id {
 		ids = append(ids, t.note.id())
 	}
 	return ids
@@ -165,7 +165,7 @@ func parseNote(data []byte) (n Note, err error) {
 	if err := json.Unmarshal(data, &n); err != nil {
 		return Note{}, fmt.Errorf("cannot read the deadline unit's note: %w", err)
 	}
-	if n.Boot == "" || len(n.Boot) > 64 || n.Slot != updater.A && n.Slot != updater.B && n.Slot != updater.NoSlot {
+	if n.Boot == "" || len(n.Boot) > 64 || !isSlot(n.Slot) {
 		return Note{}, fmt.Errorf("cannot read the deadline unit's note: it is about boot %.80q of slot %.80q", n.Boot, n.Slot)
 	}
 	return n, nil

@@ -32,6 +32,9 @@ type dog interface {
 // Feed opens the device and feeds it three times per timeout until ctx ends, and then switches it off, unless the driver
 // was built or told never to stop (nowayout). It returns an error if the device cannot be had or fed.
 func (w *Watchdog) Feed(ctx context.Context) error {
+	if w.Timeout < time.Second {
+		return fmt.Errorf("cannot feed the watchdog %s: a timeout of %v is too short: at least 1s", w.Device, w.Timeout)
+	}
 	open := w.open
 	if open == nil {
 		open = openDog
@@ -46,7 +49,9 @@ func (w *Watchdog) Feed(ctx context.Context) error {
 	defer d.Close()
 	timeout, err := w.start(d)
 	if err != nil {
-		return fmt.Errorf("cannot feed the watchdog %s: %w", w.Device, err)
+		// It runs since it was opened, and would reset a machine that is well.
+		_, stopErr := d.Write([]byte("V"))
+		return fmt.Errorf("cannot feed the watchdog %s: %w", w.Device, errors.Join(err, stopErr))
 	}
 	for pause(ctx, timeout/3) == nil {
 		if w.Alive != nil && !w.Alive() {
@@ -65,11 +70,7 @@ func (w *Watchdog) Feed(ctx context.Context) error {
 // start sets the timeout and returns what the hardware made of it. A device that cannot be set keeps its own, and is fed
 // often enough for any.
 func (w *Watchdog) start(d dog) (time.Duration, error) {
-	seconds := int(w.Timeout / time.Second)
-	if seconds < 1 {
-		return 0, fmt.Errorf("a timeout of %v is too short: at least 1s", w.Timeout)
-	}
-	got, err := d.SetTimeout(seconds)
+	got, err := d.SetTimeout(int(w.Timeout / time.Second))
 	if errors.Is(err, syscall.EOPNOTSUPP) || errors.Is(err, syscall.ENOTTY) {
 		return time.Second, nil
 	}
