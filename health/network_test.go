@@ -86,12 +86,15 @@ func TestHTTP(t *testing.T) {
 	}
 }
 
+// TestHTTPUsesNoProxy: a proxy would answer for an address at which there is nobody (RFC 5737).
 func TestHTTPUsesNoProxy(t *testing.T) {
-	s := server(t, (*httptest.Server).Start)
-	t.Setenv("HTTP_PROXY", "http://127.0.0.1:1")
-	t.Setenv("http_proxy", "http://127.0.0.1:1")
-	if c := only(t, probe(t, health.Config{HTTP: []health.HTTPCheck{{URL: s.URL + "/ok"}}})); !c.OK {
-		t.Errorf("check = %+v", c)
+	proxy := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	defer proxy.Close()
+	t.Setenv("HTTP_PROXY", proxy.URL)
+	t.Setenv("http_proxy", proxy.URL)
+	c := only(t, probe(t, health.Config{HTTP: []health.HTTPCheck{{URL: "http://192.0.2.1/ok"}}, Timeout: 200 * time.Millisecond}))
+	if c.OK {
+		t.Errorf("check = %+v: a proxy answered", c)
 	}
 }
 

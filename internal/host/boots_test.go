@@ -57,7 +57,9 @@ func TestWhyABootEnded(t *testing.T) {
 		{"panic that names its slot", true, func(c *computer) { c.put(panicFile, panicText) }, updater.CausePanic, "b", "VFS: Unable to mount root fs on unknown-block(0,0)\n<6>"},
 		{"panic", false, func(c *computer) { c.put(panicFile, shortPanic) }, updater.CausePanic, "b", "sysrq triggered crash"},
 		{"panic of a boot that never began", true, func(c *computer) { c.put(panicFile, shortPanic) }, updater.CausePanic, "", "sysrq triggered crash"},
-		{"panic that systemd moved", false, func(c *computer) { c.put("var/lib/systemd/pstore/1760000000/001/dmesg-efi_pstore-176000000001001", shortPanic) }, updater.CausePanic, "b", "sysrq"},
+		{"panic that systemd moved", false, func(c *computer) {
+			c.put("var/lib/systemd/pstore/1760000000/001/dmesg-efi_pstore-176000000001001", shortPanic)
+		}, updater.CausePanic, "b", "sysrq"},
 		{"panic of ramoops", false, func(c *computer) { c.put("sys/fs/pstore/dmesg-ramoops-0", shortPanic) }, updater.CausePanic, "b", "sysrq"},
 		{"oops", false, func(c *computer) { c.put(panicFile, "Oops#1 Part1\n<4>[ 9.0] BUG: kernel NULL pointer dereference\n") }, updater.CauseUnknown, "b", ""},
 		{"something else in pstore", false, func(c *computer) {
