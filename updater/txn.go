@@ -393,7 +393,9 @@ func closing(r Record, v View) Step {
 // decides by it, without the agent; a record that cannot be read is the zero Record.
 func OnTrial(r Record, running Slot, l BootState) bool {
 	if t := r.Txn; t != nil && t.Slot == running {
-		return r.Phase != Closing || t.Outcome != Confirmed
+		// Its health passed and it is the default: rebooting because that could not be saved would never end.
+		passed := r.Phase == Confirming || r.Phase == Closing && t.Outcome == Confirmed
+		return !passed || running != l.Default
 	}
 	return running != l.Default && r.Slots[running].State != SlotConfirmed
 }

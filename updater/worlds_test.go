@@ -1,0 +1,107 @@
+package updater_test
+
+import (
+	"runtime"
+	"slices"
+	"sync"
+
+	"github.com/evenkeel-os/evenkeel/fixtures"
+	"github.com/evenkeel-os/evenkeel/updater"
+)
+
+// family is a set of worlds with the same budget: each loader, each kind of image, and so on.
+type family struct {
+	name    string
+	budget  budget
+	asks    []updater.Intent
+	tries   []int  // default 2
+	tells   []bool // default both
+	loaders []fixtures.LoaderKind
+	kinds   []fixtures.Kind
+	deaf    bool // see fixtures.Config; an operator has not accepted the risk
+	tears   bool
+	hangs   bool // nothing but a person ends a hang
+	quick   bool // also explored with -short
+	race    bool // also explored by the race detector
+}
+
+// families are what TestEveryCut explores. Several small budgets find what one big one would, at a fraction of the states.
+func families() []family {
+	cancelOrBack := []updater.Intent{{Verb: updater.Cancel}, {Verb: updater.Rollback}}
+	good := []fixtures.Kind{fixtures.Good}
+	return []family{
+		{name: "power cuts", budget: budget{Cuts: 2}, tries: []int{1, 2, 3}, quick: true, race: true},
+		{name: "a newer release", budget: budget{Cuts: 2, Publish: 1}},
+		{name: "a withdrawn release", budget: budget{Cuts: 1, Withdraw: 1, Publish: 1}},
+		{name: "the boot menu", budget: budget{Cuts: 2, Menu: 1}, quick: true},
+		{name: "an operator", budget: budget{Cuts: 1, Asks: 2}, asks: cancelOrBack},
+		{name: "failing disk, loader, saves", budget: budget{Cuts: 1, Fails: 2}},
+		{name: "a failing effect", budget: budget{Cuts: 1, Fails: 1, Publish: 1}, tells: []bool{true}},
+		{name: "a lost state partition", budget: budget{Cuts: 1, Lose: 1, Publish: 1}},
+		{name: "a full state partition", budget: budget{Cuts: 1, Full: 2}, quick: true},
+		{name: "the gate", budget: budget{Cuts: 1, Gate: 2}, quick: true},
+		{name: "an early deadline", budget: budget{Cuts: 2, Late: 1}},
+		{name: "ordinary reboots", budget: budget{Cuts: 1, Reboots: 3}, tells: []bool{true}},
+		{name: "a late death", budget: budget{Cuts: 2, Die: 1, Publish: 1}, loaders: []fixtures.LoaderKind{fixtures.RaucGRUB, fixtures.UBoot}},
+		{name: "no watchdog", budget: budget{Cuts: 2}, kinds: []fixtures.Kind{fixtures.Hung}, hangs: true, quick: true},
+		{name: "a firmware that cannot write", budget: budget{Cuts: 2, Publish: 1}, deaf: true, quick: true},
+		{
+			name: "torn loader writes", budget: budget{Cuts: 2, Publish: 1}, loaders: []fixtures.LoaderKind{fixtures.OurGRUB},
+			tears: true, quick: true,
+		},
+		{name: "more cuts than attempts", budget: budget{Cuts: 6}, kinds: good},
+	}
+}
+
+func (f family) worlds() (ws []world) {
+	for _, l := range orElse(f.loaders, fixtures.LoaderKinds()) {
+		for _, k := range orElse(f.kinds, fixtures.Kinds()) {
+			for _, tells := range orElse(f.tells, []bool{true, false}) {
+				for _, tries := range f.triesOf(l) {
+					c := fixtures.Config{Loader: l, Kind: k, Tells: tells, Watchdog: !f.hangs, Deaf: f.deaf, Tears: f.tears}
+					ws = append(ws, world{Config: c, Tries: tries, NoRisk: f.deaf, Budget: f.budget, Asks: f.asks})
+				}
+			}
+		}
+	}
+	return ws
+}
+
+// triesOf are what the loader can count to.
+func (f family) triesOf(l fixtures.LoaderKind) (tries []int) {
+	for _, n := range orElse(f.tries, []int{2}) {
+		if n = min(n, l.Caps().MaxTries); !slices.Contains(tries, n) {
+			tries = append(tries, n)
+		}
+	}
+	return tries
+}
+
+func orElse[T any](s, otherwise []T) []T {
+	if s == nil {
+		return otherwise
+	}
+	return s
+}
+
+// exploreAll explores worlds on all cores.
+func exploreAll(ws []world, limit int, done func(*explorer)) {
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	work := make(chan world)
+	for range runtime.GOMAXPROCS(0) {
+		wg.Go(func() {
+			for w := range work {
+				e := explore(w, limit)
+				mu.Lock()
+				done(e)
+				mu.Unlock()
+			}
+		})
+	}
+	for _, w := range ws {
+		work <- w
+	}
+	close(work)
+	wg.Wait()
+}
