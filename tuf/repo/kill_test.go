@@ -82,8 +82,10 @@ func operations() []killed {
 // what was not synced. A host that had seen the old repository, and one that had seen nothing, must accept what is left,
 // as the old repository or the new one, whole; and doing the operation again must complete it.
 func TestKilledAnywhere(t *testing.T) {
+	t.Parallel()
 	for _, op := range operations() {
 		t.Run(op.name, func(t *testing.T) {
+			t.Parallel()
 			start := newWorld(t)
 			op.before(start)
 			steps := countSteps(t, op, start)
@@ -92,9 +94,7 @@ func TestKilledAnywhere(t *testing.T) {
 			}
 			seen := map[string]bool{}
 			for n := range steps {
-				for _, how := range fixtures.Crashes() {
-					killAt(t, op, start, n, how, seen)
-				}
+				eachState(t, op, start, n, seen, func(w *world, at string) { judge(t, op, start, w, at) })
 			}
 			t.Logf("%d steps, %d different states of the disk", steps, len(seen))
 		})
@@ -114,21 +114,28 @@ func (w *world) copy(t *testing.T) *world {
 	return c
 }
 
-// killAt looks at a state of the disk that was not seen yet.
-func killAt(t *testing.T, op killed, start *world, n int, how fixtures.Crash, seen map[string]bool) {
+// eachState cuts the power after step n, and calls check with each state of the disk that this may leave and that was not
+// seen yet.
+func eachState(t *testing.T, op killed, start *world, n int, seen map[string]bool, check func(w *world, at string)) {
 	t.Helper()
-	at := fmt.Sprintf("killed after step %d, leaving %s", n, how)
-	w := start.copy(t)
-	w.fs.CutAfter(n)
-	if err := op.run(w); !errors.Is(err, fixtures.ErrPowerCut) {
-		t.Fatalf("%s: the operation says %v", at, err)
+	dead := start.copy(t)
+	dead.fs.CutAfter(n)
+	if err := op.run(dead); !errors.Is(err, fixtures.ErrPowerCut) {
+		t.Fatalf("killed after step %d: the operation says %v", n, err)
 	}
-	w.on(w.fs.Crash(how))
-	state := w.fingerprint()
-	if seen[state] {
-		return
+	for _, how := range fixtures.Crashes() {
+		w := &world{t: t, now: dead.now, keys: dead.keys}
+		w.on(dead.fs.Crash(how))
+		if state := w.fingerprint(); !seen[state] {
+			seen[state] = true
+			check(w, fmt.Sprintf("killed after step %d, leaving %s", n, how))
+		}
 	}
-	seen[state] = true
+}
+
+// judge is the verdict on what a killed publisher left in w.
+func judge(t *testing.T, op killed, start, w *world, at string) {
+	t.Helper()
 	host := newHost(start.roots(), []string{"edge"})
 	w.must(host.accept(w.ctx(), files{r: start.Repository}, w.now))
 	if err := host.accept(w.ctx(), files{r: w.Repository}, w.now); err != nil {
@@ -166,31 +173,20 @@ func (w *world) roots() []byte {
 // TestFirstPublishKilled is the same for a repository that was never published: there is nothing yet for hosts to accept,
 // and publishing again must complete it.
 func TestFirstPublishKilled(t *testing.T) {
+	t.Parallel()
 	start := newWorld(t)
 	start.must(start.Init(start.public()))
 	start.signAll()
 	op := killed{run: func(w *world) error { _, err := w.Publish(w.ctx(), w); return err }}
 	seen := map[string]bool{}
 	for n := range countSteps(t, op, start) {
-		for _, how := range fixtures.Crashes() {
-			w := start.copy(t)
-			w.fs.CutAfter(n)
-			if err := op.run(w); !errors.Is(err, fixtures.ErrPowerCut) {
-				t.Fatalf("killed after step %d: %v", n, err)
-			}
-			w.on(w.fs.Crash(how))
-			if state := w.fingerprint(); seen[state] {
-				continue
-			} else {
-				seen[state] = true
-			}
-			redo(t, op, w, fmt.Sprintf("killed after step %d, leaving %s", n, how))
-		}
+		eachState(t, op, start, n, seen, func(w *world, at string) { redo(t, op, w, at) })
 	}
 }
 
 // TestFullDisk fills the disk at every size.
 func TestFullDisk(t *testing.T) {
+	t.Parallel()
 	start := newWorld(t)
 	start.ready()
 	start.release(1)

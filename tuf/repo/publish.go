@@ -319,8 +319,8 @@ func (r *Repository) moveTargets(g *staging) ([]string, error) {
 		}
 		return err
 	}
-	for role := range g.staged {
-		if role == RoleRoot {
+	for _, role := range Roles() {
+		if g.staged[role] == nil || role == RoleRoot {
 			continue
 		}
 		m, err := g.nextTargets(role)
