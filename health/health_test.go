@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -17,7 +18,11 @@ import (
 	"github.com/evenkeel-os/evenkeel/updater"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// It is read once in a process, and never used for addresses of this host.
+	os.Setenv("HTTP_PROXY", "http://127.0.0.1:1")
+	goleak.VerifyTestMain(m)
+}
 
 var errSick = errors.New("no answer")
 
