@@ -48,8 +48,8 @@ func (e *explorer) powerOn(s state, m *moves) {
 	if wrong != "" && !s.Died {
 		m.calm.wrong = []string{wrong}
 	}
-	if e.fellBack(s, t) {
-		m.calm.wrong = append(m.calm.wrong, "an ordinary reboot fell back from a good default")
+	if v := e.fellBack(s, t); v != "" {
+		m.calm.wrong = append(m.calm.wrong, v)
 	}
 	for x := int8(0); s.Left.Menu > 0 && x < 2; x++ {
 		t := s
@@ -61,13 +61,18 @@ func (e *explorer) powerOn(s state, m *moves) {
 	}
 }
 
-// fellBack: nothing went wrong so far, no update is under way, and yet another slot than the default boots.
-func (e *explorer) fellBack(s, t state) bool {
-	if e.recs.recs[s.Rec].Phase != updater.Idle || s.Op || s.Died || s.Lost || s.Left.Cuts != e.w.Budget.Cuts || t.M.Mode != fixtures.Booting {
-		return false
-	}
+// fellBack: nothing went wrong so far, no update is under way, and yet another slot than the default boots, or none.
+func (e *explorer) fellBack(s, t state) string {
 	d := e.loader(s).Default
-	return d != updater.NoSlot && slotIndex(d) != int(t.M.Run) && !s.M.Images[slotIndex(d)].Bad()
+	switch {
+	case s.Op || s.Died || s.Lost || s.Left.Cuts != e.w.Budget.Cuts || s.Left.Reboots == e.w.Budget.Reboots:
+	case e.recs.recs[s.Rec].Phase != updater.Idle || d == updater.NoSlot || s.M.Images[slotIndex(d)].Bad():
+	case t.M.Mode == fixtures.Stuck:
+		return "an ordinary reboot ends in a rescue prompt"
+	case t.M.Mode == fixtures.Booting && slotIndex(d) != int(t.M.Run):
+		return "an ordinary reboot fell back from a good default"
+	}
+	return ""
 }
 
 func (e *explorer) loader(s state) updater.BootState {
@@ -296,7 +301,8 @@ func (e *explorer) events(s state, m *moves) {
 			t.M.Passed[t.M.Run] = t.M.Passed[t.M.Run] || in.Force // a person vouches for it
 		})
 	}
-	do(l.Reboots > 0 && (s.Session.Settled || !e.w.Loader.Caps().CountsDefault), "ordinary reboot", func(t *state) {
+	settled := s.Session.Settled || !e.w.Loader.Caps().CountsDefault || e.w.Mutant != nil
+	do(l.Reboots > 0 && settled, "ordinary reboot", func(t *state) {
 		t.Left.Reboots--
 		*t = e.off(*t, updater.CauseReboot, -1)
 	})
