@@ -174,7 +174,7 @@ func (a *Agent) load() error {
 	}
 	switch r, err := DecodeRecord(b, Schema); {
 	case len(b) == 0:
-		a.rec = Record{Rebuilt: "there was none", Slots: map[Slot]SlotRecord{}}
+		a.rec = Record{Rebuilt: "there was none: a new machine, or a lost state partition", Slots: map[Slot]SlotRecord{}}
 	case errors.Is(err, ErrNewerRecord):
 		return err
 	case err != nil:
@@ -398,7 +398,10 @@ func (a *Agent) emit(v View, before Record, s Step) {
 		t = before.Txn
 	}
 	if t != nil {
-		e.Txn, e.Slot, e.Version, e.Serial, e.Checks = t.ID, t.Slot, t.Release.Version, t.Release.Serial, t.Checks
+		e.Txn, e.Slot, e.Version, e.Serial = t.ID, t.Slot, t.Release.Version, t.Release.Serial
+		if s.Record.Phase == Reverting { // once is enough
+			e.Checks = t.Checks
+		}
 	}
 	a.o.OnEvent(e)
 }

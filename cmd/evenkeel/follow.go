@@ -34,6 +34,18 @@ func (f *follower) goesOn() bool {
 
 func (f *follower) rebooting() bool { return f.rest != nil && f.rest.Do == updater.DoReboot }
 
+// rebootFollows reports whether what happened last leads to a reboot. The agent may be gone before it can say that it asked.
+func (f *follower) rebootFollows() bool {
+	if len(f.events) == 0 || f.intent.NoReboot {
+		return false
+	}
+	switch f.events[len(f.events)-1].Kind {
+	case string(updater.Armed), string(updater.Reverting), string(updater.Closing):
+		return true
+	}
+	return false
+}
+
 func (f *follower) hear(m control.Message) {
 	switch {
 	case m.Progress != nil:
@@ -90,6 +102,9 @@ func (f *follower) conclude(st status) error {
 		out.Message, code = "the repository could not be read: "+f.unread, exitFailed
 	case f.rest != nil:
 		out.Message, code = f.rest.Why, f.ended(st)
+		if n := len(f.events); n > 0 && code == exitFailed {
+			out.Message = f.events[n-1].Message
+		}
 	}
 	out.Waiting = code == exitWaiting
 	if code == exitOK {

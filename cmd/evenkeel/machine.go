@@ -85,10 +85,7 @@ func newHost(c config.Config, warn logf) *host.Host {
 func slotOptions(c config.Config) partitions.Options {
 	o := partitions.Options{
 		Root: c.Host.Root, Disk: c.Slots.Disk, SectorSize: c.Slots.SectorSize, StateDir: c.State.Dir, RootMount: c.Slots.RootMount,
-		State: partitions.Selector{Label: c.State.PartLabel},
-	}
-	if filepath.Clean(c.Host.Root) == "/" {
-		o.ESP = c.Slots.ESP // in any other tree nothing is mounted
+		State: partitions.Selector{Label: c.State.PartLabel}, ESP: c.Slots.ESP,
 	}
 	for _, r := range c.Slots.Roles {
 		o.Roles = append(o.Roles, partitions.Role{Name: release.Role(r.Role), Kind: release.Kind(r.Kind), A: place(r.A), B: place(r.B)})

@@ -125,7 +125,10 @@ func (f *follower) withAgent(ctx context.Context, c *control.Client) error {
 			if ctx.Err() != nil {
 				return failure(exitFailed, "you left; the agent goes on (\"evenkeel cancel\" stops it)")
 			}
-			return failure(exitFailed, "the agent ended, or restarts: see \"evenkeel status\" (%v)", err)
+			if !f.rebootFollows() {
+				return failure(exitFailed, "the agent ended, or restarts: see \"evenkeel status\" (%v)", err)
+			}
+			f.rest = &control.Step{Do: updater.DoReboot, Why: "the machine reboots"}
 		}
 	}
 	var st status
