@@ -165,10 +165,16 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
+// commandTime bounds a reboot command that hangs.
+const commandTime = 2 * time.Minute
+
 func (r *Rebooter) command(ctx context.Context, arg string) error {
 	if len(r.Command) == 0 {
 		return errors.New("cannot reboot: the host's root is not \"/\", so a reboot command must be configured")
 	}
+	// A reboot ends the agent that asked for it, which must not end the command in the middle.
+	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), commandTime)
+	defer stop()
 	out := &text.Buffer{Keep: 1024}
 	c := exec.CommandContext(ctx, r.Command[0], r.Command[1:]...)
 	c.Env = append(os.Environ(), "EVENKEEL_REBOOT_ARG="+arg)
