@@ -170,14 +170,27 @@ func TestTheLastPanicIsTold(t *testing.T) {
 	c.begun("boot-1", updater.A)
 	c.shutDown(c.host())
 	for i := range 3 {
-		at := fmt.Sprintf("sys/fs/pstore/dmesg-efi_pstore-17600000%d0", i)
-		c.put(at+"1001", fmt.Sprintf("Panic#1 Part1\n<0>[ 1.5] Kernel panic - not syncing: number %d\n<4>[ 1.6] last of %d\n", i, i))
-		c.put(at+"2001", fmt.Sprintf("Panic#1 Part2\n<6>[ 1.4] before of %d\n", i))
-		c.put(at+"3001", fmt.Sprintf("Panic#1 Part3\n<6>[ 0.0] Kernel command line: quiet evenkeel.slot=b\n<6>[ 0.1] first of %d\n", i))
+		at := fmt.Sprintf("sys/fs/pstore/dmesg-efi_pstore-176000000%d", i)
+		c.put(at+"01001", fmt.Sprintf("Panic#1 Part1\n<0>[ 1.5] Kernel panic - not syncing: number %d\n<4>[ 1.6] last of %d\n", i, i))
+		c.put(at+"02001", fmt.Sprintf("Panic#1 Part2\n<6>[ 1.4] before of %d\n", i))
+		c.put(at+"10001", fmt.Sprintf("Panic#1 Part10\n<6>[ 0.0] Kernel command line: quiet evenkeel.slot=b\n<6>[ 0.1] first of %d\n", i))
 	}
 	c.begun("boot-5", updater.A)
 	c.want(updater.CausePanic, updater.B, "number 2\n<6>[ 0.0] Kernel command line: quiet evenkeel.slot=b\n<6>[ 0.1] first of 2\n"+
 		"<6>[ 1.4] before of 2\n<0>[ 1.5] Kernel panic - not syncing: number 2\n<4>[ 1.6] last of 2")
+}
+
+// TestAPanicThatIsBeingMoved is in both places for a moment, and told once.
+func TestAPanicThatIsBeingMoved(t *testing.T) {
+	c := newComputer(t)
+	c.begun("boot-1", updater.B)
+	c.put(panicFile, shortPanic)
+	c.put("var/lib/systemd/pstore/1760000000/001/dmesg-efi_pstore-176000000001001", shortPanic)
+	c.begun("boot-2", updater.A)
+	c.want(updater.CausePanic, updater.B, "sysrq")
+	if n := strings.Count(c.reset().Detail, "<0>"); n != 1 {
+		t.Errorf("the panic is told %d times: %q", n, c.reset().Detail)
+	}
 }
 
 func TestALongPanicIsBounded(t *testing.T) {
