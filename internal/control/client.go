@@ -39,7 +39,8 @@ func Dial(ctx context.Context, dir string) (*Client, error) {
 		return nil, fmt.Errorf("cannot reach the agent: %w", err)
 	}
 	_ = conn.Close()
-	return &Client{http: &http.Client{Transport: &http.Transport{DialContext: connect}}}, nil
+	// Nothing is kept open between calls: a Client needs no Close.
+	return &Client{http: &http.Client{Transport: &http.Transport{DialContext: connect, DisableKeepAlives: true}}}, nil
 }
 
 // Submit hands the agent an intent and waits for its answer.

@@ -17,6 +17,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -76,6 +77,10 @@ func Serve(ctx context.Context, dir string, a Agent, f *Feed) error {
 	if err != nil {
 		return fmt.Errorf("cannot listen for commands: %w", err)
 	}
+	return serveOn(ctx, l, a, f)
+}
+
+func serveOn(ctx context.Context, l net.Listener, a Agent, f *Feed) error {
 	srv := &http.Server{
 		Handler: handler(a, f), ReadHeaderTimeout: 10 * time.Second,
 		BaseContext: func(net.Listener) context.Context { return ctx },
@@ -109,17 +114,16 @@ func listen(dir string) (net.Listener, error) {
 func handler(a Agent, f *Feed) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /v1/intent", func(w http.ResponseWriter, r *http.Request) {
-		var in updater.Intent
-		d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxIntent))
-		d.DisallowUnknownFields()
-		if err := d.Decode(&in); err != nil || in.Verb == updater.NoVerb {
-			http.Error(w, fmt.Sprintf("cannot understand the command: %v", err), http.StatusBadRequest)
+		in, err := readIntent(http.MaxBytesReader(w, r.Body, maxIntent))
+		if err != nil {
+			http.Error(w, "cannot understand the command: "+err.Error(), http.StatusBadRequest)
 			return
 		}
 		select {
 		case ans := <-a.Submit(in):
 			reply(w, ans)
 		case <-r.Context().Done():
+			http.Error(w, "it ends, or restarts", http.StatusServiceUnavailable)
 		}
 	})
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, r *http.Request) {
@@ -132,6 +136,20 @@ func handler(a Agent, f *Feed) http.Handler {
 	})
 	mux.HandleFunc("GET /v1/watch", func(w http.ResponseWriter, r *http.Request) { watch(w, r, f) })
 	return mux
+}
+
+// readIntent refuses what this agent does not know: it would be left without an answer, or obeyed by half.
+func readIntent(r io.Reader) (in updater.Intent, err error) {
+	d := json.NewDecoder(r)
+	d.DisallowUnknownFields()
+	if err := d.Decode(&in); err != nil {
+		return in, err
+	}
+	switch in.Verb {
+	case updater.Update, updater.Rollback, updater.Confirm, updater.Cancel, updater.Retry, updater.CheckNow:
+		return in, nil
+	}
+	return in, fmt.Errorf("there is no verb %q", in.Verb)
 }
 
 func reply(w http.ResponseWriter, v any) {
