@@ -1,7 +1,6 @@
 package host_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/evenkeel-os/evenkeel/fixtures"
+	"github.com/evenkeel-os/evenkeel/internal/host"
 	"github.com/evenkeel-os/evenkeel/internal/systemd/systemdtest"
 	"github.com/evenkeel-os/evenkeel/updater"
 )
@@ -316,14 +316,33 @@ func TestEndOfTheUnitIsNotEndOfTheBoot(t *testing.T) {
 // TestTheFirstReasonStays: Evenkeel asked, and then the shutdown came.
 func TestTheFirstReasonStays(t *testing.T) {
 	c := newComputer(t)
-	h := c.begun("boot-1", updater.B)
-	c.shutDown(h)
-	before, _ := c.fs.ReadFile(bootFile)
+	c.begun("boot-1", updater.B)
+	h := host.New(host.Options{Root: c.root, StateDir: stateDir, FS: c.fs, Rebooter: &host.Rebooter{Root: c.root, Command: []string{"true"}}})
+	if err := h.Reboot(t.Context(), updater.Reboot{}); err != nil {
+		t.Fatal(err)
+	}
 	steps := c.fs.(*fixtures.FS).Steps()
 	c.shutDown(c.host())
-	after, _ := c.fs.ReadFile(bootFile)
-	if !bytes.Equal(before, after) || c.fs.(*fixtures.FS).Steps() != steps {
-		t.Errorf("boot.json was written again, as %s", after)
+	if c.fs.(*fixtures.FS).Steps() != steps {
+		t.Error("boot.json was written again")
+	}
+	c.begun("boot-2", updater.A)
+	c.want(updater.CauseReboot, updater.B, "Evenkeel asked for a reboot")
+}
+
+// TestWhatWasSeenIsBounded: the oldest is forgotten, and only then.
+func TestWhatWasSeenIsBounded(t *testing.T) {
+	var ids, want []string
+	for i := range 600 {
+		ids = append(ids, fmt.Sprint(i))
+	}
+	want = append(want, ids[87+1:]...)
+	want = append(want, "5")
+	if got := host.Bounded(append(ids, "5")); !slices.Equal(got, want) {
+		t.Errorf("kept %d: %q ... %q", len(got), got[:3], got[len(got)-3:])
+	}
+	if got := host.Bounded([]string{"a", "b", "a"}); !slices.Equal(got, []string{"b", "a"}) {
+		t.Errorf("kept %q", got)
 	}
 }
 
