@@ -41,9 +41,7 @@ type Agent struct {
 	intent   Intent
 	answer   chan Answer
 	cancel   context.CancelCauseFunc // of the install that runs now
-	last     Step
 	lastErr  error
-	view     View
 	wake     chan struct{}
 	disarmed bool
 }
@@ -68,8 +66,9 @@ func New(o Options) *Agent {
 	return &Agent{o: o, offers: Offers{This: o.This}, wake: make(chan struct{}, 1)}
 }
 
-// Submit hands an operator's intent to the agent and returns where the answer comes. A second intent replaces one that
-// was not answered yet. Cancel reaches a download that runs: it stops within one segment.
+// Submit hands an operator's intent to the agent and returns where the answer comes: exactly one, unless the machine
+// reboots first. A second intent replaces one that was not answered yet. Cancel, or an update to another version,
+// reaches a download that runs: it stops within one segment.
 func (a *Agent) Submit(in Intent) <-chan Answer {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -81,11 +80,17 @@ func (a *Agent) Submit(in Intent) <-chan Answer {
 		a.session.PollDue = true
 		a.session.GaveUp = 0
 	}
-	if in.Verb == Cancel && a.cancel != nil {
+	if a.cancel != nil && a.interrupts() {
 		a.cancel(ErrCancelled)
 	}
 	a.ring()
 	return a.answer
+}
+
+// interrupts: the intent cannot wait until the present install is done.
+func (a *Agent) interrupts() bool {
+	in, t := a.intent, a.rec.Txn
+	return in.Verb == Cancel || in.Verb == Update && in.Version != "" && t != nil && in.Version != t.Release.Version
 }
 
 // Poll makes the agent look for releases at its next step, and ask its gate again.
@@ -109,6 +114,7 @@ func (a *Agent) Step(ctx context.Context) (Step, error) {
 	v, err := a.observe()
 	if err != nil {
 		a.note(Step{Do: DoHalt, Why: err.Error()}, err)
+		a.reply(Answer{Refused: true, Message: err.Error()})
 		return Step{Do: DoHalt, Why: err.Error()}, err
 	}
 	s := a.next(v)
@@ -139,7 +145,6 @@ func (a *Agent) observe() (View, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	v.Offers, v.Intent, v.Session, v.Settings, v.Now = a.offers, a.intent, a.session, a.o.Settings, a.o.Now()
-	a.view = v
 	if !a.disarmed && a.o.Disarm != nil && !OnTrial(a.rec, v.Running, v.Loader) {
 		a.disarmed = a.o.Disarm() == nil
 	}
@@ -275,10 +280,20 @@ func (a *Agent) consult(ctx context.Context, v View, s Step) (err error) {
 		err = a.o.Prober.Baseline(ctx)
 		a.learn(func(x *Session) { x.Baselined = true }) // no baseline: the checks are absolute
 	case DoVerify:
-		if err = a.o.Installer.Check(ctx, s.Slot, a.rec.Slots[s.Slot]); err == nil {
-			a.learn(func(x *Session) { x.Checked = true })
-		}
+		return a.verify(ctx, s)
 	}
+	return err
+}
+
+// verify counts what fails as install does.
+func (a *Agent) verify(ctx context.Context, s Step) error {
+	err := a.o.Installer.Check(ctx, s.Slot, a.rec.Slots[s.Slot])
+	a.learn(func(x *Session) {
+		x.Checked = err == nil
+		if err != nil && !Temporary(err) {
+			x.Retries++
+		}
+	})
 	return err
 }
 
@@ -297,7 +312,7 @@ func (a *Agent) probe(ctx context.Context) error {
 }
 
 func (a *Agent) ask(ctx context.Context, v View, s Step) error {
-	ask := Ask{Stage: s.Stage, By: "agent"}
+	ask := Ask{Stage: s.Stage, By: byAgent}
 	if a.rec.Txn != nil {
 		ask.Release, ask.By = a.rec.Txn.Release, a.rec.Txn.By
 	} else if rel, ok := v.Offers.Newest(a.rec, v.Boot.Running); ok {
@@ -321,7 +336,12 @@ func (a *Agent) refresh(ctx context.Context) error {
 	if offersErr == nil {
 		a.offers.Releases, a.offers.Known = rels, true
 	}
-	return errors.Join(err, offersErr)
+	err = errors.Join(err, offersErr)
+	a.offers.Unread = ""
+	if err != nil {
+		a.offers.Unread = err.Error()
+	}
+	return err
 }
 
 // install may take long; Cancel ends it. Failures of the network are not counted: they are waited out.
@@ -330,7 +350,7 @@ func (a *Agent) install(ctx context.Context, s Step) error {
 	defer cancel(nil)
 	a.mu.Lock()
 	a.cancel = cancel
-	if a.intent.Verb == Cancel {
+	if a.interrupts() {
 		cancel(ErrCancelled)
 	}
 	a.mu.Unlock()
@@ -361,12 +381,26 @@ func (a *Agent) save(v View, s Step) error {
 	if err == nil {
 		err = a.o.Store.Save(b)
 	}
-	a.mu.Lock()
 	if err != nil {
-		a.session.Unsaved = true
-		a.mu.Unlock()
+		a.learn(func(x *Session) { x.Unsaved = true })
+		if s.Answers {
+			a.reply(Answer{Refused: true, Message: "nothing was done, for it cannot be saved: " + err.Error()})
+		}
 		return err
 	}
+	before := a.rec
+	a.keep(s)
+	if s.Answers {
+		a.reply(Answer{Refused: s.Refused, Message: s.Why})
+	}
+	a.emit(v, before, s)
+	return nil
+}
+
+// keep takes over what was saved.
+func (a *Agent) keep(s Step) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	old := a.session
 	if s.Record.Phase != a.rec.Phase {
 		a.session = Session{
@@ -377,14 +411,10 @@ func (a *Agent) save(v View, s Step) error {
 	if l := s.Record.Last; a.rec.Phase == Closing && s.Record.Phase == Idle && l != nil && l.Outcome == GaveUp {
 		a.session.GaveUp = l.Serial
 	}
-	before := a.rec
-	a.rec = *s.Record
-	a.mu.Unlock()
 	if s.Answers {
-		a.reply(Answer{Message: s.Why})
+		a.session.Asked = "" // the gate may think otherwise of an operator
 	}
-	a.emit(v, before, s)
-	return nil
+	a.rec = *s.Record
 }
 
 // emit reports a step that means something to people.
@@ -433,7 +463,7 @@ func (a *Agent) reply(ans Answer) {
 func (a *Agent) note(s Step, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.last, a.lastErr = s, err
+	a.lastErr = err
 	a.session.Failed = ""
 	if err != nil {
 		a.session.Failed = s.Do

@@ -33,8 +33,9 @@ type budget struct {
 type world struct {
 	fixtures.Config
 	Tries    int
-	Attempts int // 0: five
-	NoRisk   bool
+	Attempts int  // 0: five
+	NoRisk   bool // nobody accepted a loader that may not count
+	Idle     bool // nothing begins without an operator
 	Budget   budget
 	Asks     []updater.Intent
 	Mutant   func(updater.Record, updater.View) updater.Step
@@ -42,7 +43,7 @@ type world struct {
 
 func (w world) String() string {
 	s := fmt.Sprintf("%s, %s, %d tries", w.Loader, w.Kind, w.Tries)
-	for name, on := range map[string]bool{"no reset causes": !w.Tells, "no watchdog": !w.Watchdog, "deaf": w.Deaf, "tears": w.Tears, "no risk": w.NoRisk} {
+	for name, on := range map[string]bool{"no reset causes": !w.Tells, "no watchdog": !w.Watchdog, "deaf": w.Deaf, "tears": w.Tears, "no risk": w.NoRisk, "by hand": w.ByHand, "idle": w.Idle} {
 		if on {
 			s += ", " + name
 		}
@@ -55,7 +56,7 @@ func (w world) settings() updater.Settings {
 	if attempts == 0 {
 		attempts = 5
 	}
-	return updater.Settings{Tries: w.Tries, MaxAttempts: attempts, Deadline: time.Minute, AcceptRisk: !w.NoRisk, Auto: true}
+	return updater.Settings{Tries: w.Tries, MaxAttempts: attempts, Deadline: time.Minute, AcceptRisk: !w.NoRisk, Auto: !w.Idle}
 }
 
 // state is everything that the future depends on, as a comparable value.

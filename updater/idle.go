@@ -18,7 +18,10 @@ func fallback(r Record, v View) Step {
 	case Unprobed:
 		return Step{Do: DoProbe, Why: "slot " + string(run) + " runs and is not the default: is it well?"}
 	case Sick:
-		return Step{Do: DoWait, Why: "slot " + string(run) + " is a fallback and its health checks fail: it stays up, nothing is installed"}
+		if v.Intent.Verb != Confirm || !v.Intent.Force {
+			return Step{Do: DoWait, Why: "slot " + string(run) + " is a fallback and its health checks fail: it stays up, and nothing is " +
+				"installed until an operator says \"evenkeel confirm --force\""}
+		}
 	}
 	if s, ok := blame(r, v, run.Other()); ok {
 		return s
@@ -50,80 +53,6 @@ func leave(r Record, v View) Step {
 	return Step{Do: DoSave, Record: &n, Why: "the lease was given back"}
 }
 
-// obey answers an operator while nothing is under way.
-func obey(r Record, v View) (Step, bool) {
-	switch v.Intent.Verb {
-	case Update:
-		return obeyUpdate(r, v), true
-	case Rollback:
-		return obeyRollback(r, v), true
-	case Retry:
-		return obeyRetry(r, v), true
-	case Cancel:
-		return refuse("no update is under way: there is nothing to cancel"), true
-	case Confirm:
-		return Step{Do: DoAnswer, Why: "slot " + string(v.Running) + " is confirmed already"}, true
-	case CheckNow:
-		return Step{Do: DoAnswer, Why: v.Offers.summary(r, v)}, true
-	}
-	return Step{}, false
-}
-
-func refuse(why string) Step { return Step{Do: DoAnswer, Refused: true, Why: why} }
-
-func obeyUpdate(r Record, v View) Step {
-	if v.Intent.Version == "" {
-		rel, ok := v.Offers.Newest(r, v.Boot.Running)
-		if !ok {
-			return Step{Do: DoAnswer, Why: v.Offers.summary(r, v)}
-		}
-		return open(r, v, rel, "operator")
-	}
-	rel, ok := v.Offers.named(v.Intent.Version)
-	if !ok {
-		return refuse(fmt.Sprintf("the repository offers no release %q: see \"evenkeel check\" for what there is", v.Intent.Version))
-	}
-	if why := v.Offers.Judge(rel, r, v.Boot.Running); why != "" {
-		return refuse(fmt.Sprintf("release %s cannot be installed: %s", rel.Version, why))
-	}
-	return open(r, v, rel, "operator")
-}
-
-func obeyRollback(r Record, v View) Step {
-	b := v.Running.Other()
-	sr := r.Slots[b]
-	if sr.State != SlotConfirmed {
-		return refuse(fmt.Sprintf("slot %s holds nothing that was ever confirmed here: there is nothing to go back to", b))
-	}
-	if why := v.Offers.withdrawn(sr.Serial); why != "" && !v.Intent.Force {
-		return refuse(fmt.Sprintf("release %s in slot %s was withdrawn (%s): use --force to go back to it all the same", sr.Version, b, why))
-	}
-	rel := release.Release{Version: sr.Version, Serial: sr.Serial, Images: sr.Images}
-	if sr.Boot != nil {
-		rel.Boot = *sr.Boot
-	}
-	n := r.begin(v, rel, "operator")
-	n.Phase, n.Txn.Rollback = Staged, true
-	return Step{Do: DoSave, Record: &n, Event: "rollback", Answers: true, Why: "the operator goes back to " + sr.Version + " in slot " + string(b)}
-}
-
-func obeyRetry(r Record, v View) Step {
-	n := r.clone()
-	n.Blocked = nil
-	for _, b := range r.Blocked {
-		if v.Intent.Version != "" && b.Version != v.Intent.Version {
-			n.Blocked = append(n.Blocked, b)
-		}
-	}
-	if v.Intent.Force {
-		n.LoaderDoubt = ""
-	}
-	if len(n.Blocked) == len(r.Blocked) && n.LoaderDoubt == r.LoaderDoubt {
-		return Step{Do: DoAnswer, Why: "nothing is blocked"}
-	}
-	return Step{Do: DoSave, Record: &n, Event: "retry", Answers: true, Why: "the operator allowed it again"}
-}
-
 // automatic opens the newest release that may be installed, as the gate allows.
 func automatic(r Record, v View) Step {
 	rel, ok := v.Offers.Newest(r, v.Boot.Running)
@@ -139,7 +68,7 @@ func automatic(r Record, v View) Step {
 	case !v.Session.Verdict.Open:
 		return Step{Do: DoWait, Why: v.Session.Verdict.Reason}
 	}
-	return open(r, v, rel, "agent")
+	return open(r, v, rel, byAgent)
 }
 
 // open saves the transaction and "writing" before the first byte of the slot is touched.
@@ -151,7 +80,7 @@ func open(r Record, v View, rel release.Release, by string) Step {
 		State: Writing, Version: rel.Version, Serial: rel.Serial, Images: slim(rel.Images), Boot: &boot, Since: v.Now,
 	}
 	return Step{
-		Do: DoSave, Record: &n, Event: "staging", Answers: by == "operator",
+		Do: DoSave, Record: &n, Event: "staging", Answers: by == operator,
 		Why: fmt.Sprintf("install release %s into slot %s", rel.Version, n.Txn.Slot),
 	}
 }

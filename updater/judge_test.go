@@ -30,6 +30,9 @@ func (e *explorer) judge(s state) (wrong []string) {
 	if m.Lease && !s.Lost && len(r.Outbox) == 0 && (r.Txn == nil || r.Txn.Lease == nil) {
 		wrong = append(wrong, "a lease is held that the record does not know")
 	}
+	if s.Quiet && s.Intent > 0 && !m.Full {
+		wrong = append(wrong, "an operator is left without an answer")
+	}
 	if e.blockedGood(s, r) {
 		wrong = append(wrong, "a good release is blocked")
 	}
@@ -105,6 +108,8 @@ func (e *explorer) final(s state) string {
 		return "it rests on a slot that is not the default"
 	case r.Phase == updater.Staged && (r.LoaderDoubt != "" || e.w.NoRisk && !e.w.Loader.Caps().SafeWhenFailing):
 		return ""
+	case r.Phase == updater.Staged && e.w.ByHand && r.Txn.By == "agent", r.Phase == updater.Armed && r.Txn.NoReboot:
+		return "" // an operator is waited for
 	case r.Phase != updater.Idle:
 		return "it rests in phase " + string(r.Phase)
 	case m.Lease && !s.Lost || len(r.Outbox) > 0:
@@ -125,7 +130,7 @@ func (e *explorer) finalSlots(s state, r updater.Record, st updater.BootState) s
 	if m.Two {
 		want = 2
 	}
-	fair := !s.Op && !s.Died && !s.Lost && r.LoaderDoubt == "" && int(e.w.Budget.Cuts-s.Left.Cuts) < e.w.settings().MaxAttempts
+	fair := !e.w.Idle && !s.Op && !s.Died && !s.Lost && r.LoaderDoubt == "" && int(e.w.Budget.Cuts-s.Left.Cuts) < e.w.settings().MaxAttempts
 	if fair && (e.w.Kind == fixtures.Good || m.Two) && m.Rels[m.Run] != want {
 		return fmt.Sprintf("release %d is good and not installed in the end", want)
 	}

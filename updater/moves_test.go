@@ -263,7 +263,10 @@ func stepOrCut(a *updater.Agent) (s updater.Step, err error, cut bool) {
 // timePasses: what a quiet agent, or the deadline unit, does about it later.
 func (e *explorer) timePasses(s state, m *moves) {
 	t := s
-	t.Session.Asked, t.Session.LeaveLate = "", false // as Run does when it wakes up
+	t.Session.LeaveLate = false // as Run does when it wakes up
+	if !e.w.ByHand {            // there the gate would say the same again
+		t.Session.Asked = ""
+	}
 	txn := e.recs.recs[s.Rec].Txn
 	switch {
 	case s.M.Shut:

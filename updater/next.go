@@ -92,8 +92,8 @@ type Step struct {
 	Record  *Record // Save
 	Event   string  // Save: the kind of event that it means; "" for none
 	Why     string  // for people: the log, "status" and "why"
-	Refused bool    // Answer: the intent was refused
-	Answers bool    // Save: it also fulfils the intent
+	Refused bool    // the answer is that the intent was refused
+	Answers bool    // Save: it also answers the intent
 }
 
 // Next decides. It is pure and total: no clock, no I/O, an answer for every record and view, and never more than one
@@ -114,8 +114,17 @@ type Step struct {
 //	                                               └──────────────── │ Reverting │ Retreat(slot)
 //	                                                                 └───────────┘
 //
-// The rule behind every edge: save before destroying, save after achieving.
+// The rule behind every edge: save before destroying, save after achieving. And no operator is left without an answer:
+// what can only wait says so.
 func Next(r Record, v View) Step {
+	s := next(r, v)
+	if s.Do == DoWait && v.Intent.Verb != NoVerb {
+		return refuse(s.Why)
+	}
+	return s
+}
+
+func next(r Record, v View) Step {
 	if v.Caps.CountsDefault && !v.Session.Settled && v.Running == v.Loader.Default {
 		return Step{Do: DoSettle, Why: "the loader counts every boot: restore the default slot's counter first of all"}
 	}

@@ -10,7 +10,8 @@ import (
 type Offers struct {
 	This     release.Host
 	Releases []release.Release // ascending serial
-	Known    bool              // at least one Refresh succeeded, now or in an earlier run
+	Known    bool              // the repository's metadata could be read, now or in an earlier run
+	Unread   string            // why the last Refresh failed; what was known before is still in force
 }
 
 // Newest returns the newest release that may be installed over what runs.
@@ -66,7 +67,10 @@ func (o Offers) summary(r Record, v View) string {
 			return fmt.Sprintf("release %s is newer, but %s", rel.Version, o.Judge(rel, r, run))
 		}
 	}
-	if !o.Known {
+	switch {
+	case o.Unread != "":
+		return "the repository could not be read (" + o.Unread + "), and nothing newer was known before"
+	case !o.Known:
 		return "the repository was not reached yet"
 	}
 	return fmt.Sprintf("release %s (serial %d) is the newest there is", run.Version, run.Serial)

@@ -181,7 +181,7 @@ func (r Record) begin(v View, rel release.Release, by string) Record {
 	rel.Notes = ""
 	n.Txn = &Txn{
 		ID: r.NextTxn, Schema: Schema, From: v.Running, Slot: v.Running.Other(), Release: rel, By: by,
-		NoReboot: v.Intent.NoReboot, Pinned: by == "operator" && v.Intent.Version != "",
+		NoReboot: v.Intent.NoReboot, Pinned: by == operator && v.Intent.Version != "",
 		Tries: max(1, min(v.Settings.Tries, v.Caps.MaxTries)),
 	}
 	n.NextTxn++
@@ -222,6 +222,10 @@ func (r *Record) settleSlots(t *Txn, v View) {
 		sr.State, sr.Since = SlotConfirmed, v.Now
 		if from := r.Slots[t.From]; t.Rollback {
 			r.block(Blocked{Version: from.Version, Serial: from.Serial, Outcome: Cancelled, Reason: "the operator went back from it", Since: v.Now})
+		}
+	case GaveUp:
+		if t.Rollback { // its boot files are damaged
+			sr.State, sr.Since = Failed, v.Now
 		}
 	case Unhealthy, NeverCameUp, Interrupted:
 		if !t.Blameless {

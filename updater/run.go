@@ -56,23 +56,6 @@ func (a *Agent) sleep(ctx context.Context, d time.Duration, poll *time.Timer, p 
 	a.learn(func(x *Session) { x.Asked, x.LeaveLate = "", false })
 }
 
-// Drive steps, for a person who waits, until there is nothing more to do in this boot: it returns the Wait, Halt or
-// Reboot that it came to, or the first error. A transient failure is the person's to repeat; nothing is lost by it.
-func (a *Agent) Drive(ctx context.Context, onStep func(Step)) (Step, error) {
-	for {
-		s, err := a.Step(ctx)
-		onStep(s)
-		switch {
-		case err != nil && s.Do != DoSettle && s.Do != DoBaseline && s.Do != DoLeave:
-			return s, err
-		case ctx.Err() != nil:
-			return s, context.Cause(ctx)
-		case s.Do == DoWait || s.Do == DoHalt || s.Do == DoReboot:
-			return s, nil
-		}
-	}
-}
-
 // Status is what a person or a program wants to know. It is a value: reading it takes no lock on the disk.
 type Status struct {
 	Record  Record    `json:"record"`
@@ -85,7 +68,8 @@ type Status struct {
 	Error   string    `json:"error,omitempty"` // of the last step
 }
 
-// Status observes and says what would be done next; nothing is changed. It may be called while Step runs.
+// Status observes and says what would be done next, the intent that waits included; nothing is changed. It may be called
+// while Step runs.
 func (a *Agent) Status(context.Context) (Status, error) {
 	v, err := a.look()
 	if err != nil {
@@ -96,7 +80,7 @@ func (a *Agent) Status(context.Context) (Status, error) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	v.Offers, v.Session, v.Settings, v.Now = a.offers, a.session, a.o.Settings, a.o.Now()
+	v.Offers, v.Intent, v.Session, v.Settings, v.Now = a.offers, a.intent, a.session, a.o.Settings, a.o.Now()
 	st := Status{Record: a.rec, Running: v.Running, Release: v.Boot.Running, Loader: v.Loader, Boot: v.Boot, Offers: v.Offers, Next: Next(a.rec, v)}
 	if a.lastErr != nil {
 		st.Error = a.lastErr.Error()

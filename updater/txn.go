@@ -3,6 +3,8 @@ package updater
 import (
 	"fmt"
 	"strings"
+
+	"github.com/evenkeel-os/evenkeel/release"
 )
 
 // staging: the slot is unbootable and being written. A restart or a power cut comes back here; what is right already
@@ -33,36 +35,34 @@ func staging(r Record, v View) Step {
 // is not worn further. Failures of the network do not count.
 const maxInstalls = 3
 
-// closeEarly ends a transaction that is not wanted any more, before it is tried.
+// closeEarly ends a transaction that is not wanted any more, before it is tried, and answers operators meanwhile.
 func closeEarly(r Record, v View) (Step, bool) {
 	t := r.Txn
-	switch v.Intent.Verb {
-	case Cancel:
+	if v.Intent.Verb == Cancel {
 		s := shut(r, v, Cancelled, "cancelled by the operator")
 		s.Answers = true
 		return s, true
-	case Update, Rollback:
-		return refuse("release " + t.Release.Version + " is under way: wait, or run \"evenkeel cancel\" first"), true
-	case Confirm:
-		return refuse("release " + t.Release.Version + " has not been tried yet: there is nothing to confirm"), true
-	case Retry:
-		return obeyRetry(r, v), true
-	case CheckNow:
-		return Step{Do: DoAnswer, Why: v.Offers.summary(r, v)}, true
 	}
 	if v.Session.PollDue {
 		return Step{Do: DoRefresh, Why: "look for releases"}, true
 	}
-	if t.Rollback || t.Pinned && t.Release.Withdrawn != "" {
-		return Step{}, false
-	}
-	if why := v.Offers.withdrawn(t.Release.Serial); why != "" {
+	if why := v.Offers.withdrawn(t.Release.Serial); why != "" && !t.Rollback {
 		return shut(r, v, Withdrawn, "withdrawn: "+why), true
 	}
-	if rel, ok := v.Offers.Newest(r, v.Boot.Running); ok && rel.Serial > t.Release.Serial && !t.Pinned {
+	if s, ok := obeyUnderWay(r, v); ok {
+		return s, true
+	}
+	if rel, ok := newer(r, v); ok {
 		return shut(r, v, Superseded, "release "+rel.Version+" is newer"), true
 	}
 	return Step{}, false
+}
+
+// newer is a release that supersedes the one under way. An operator's choice is not superseded.
+func newer(r Record, v View) (release.Release, bool) {
+	t := r.Txn
+	rel, ok := v.Offers.Newest(r, v.Boot.Running)
+	return rel, ok && rel.Serial > t.Release.Serial && !t.Pinned && !t.Rollback
 }
 
 // shut saves the outcome first; what it means for the loader is done in Closing.
@@ -155,6 +155,8 @@ func attemptsSpent(r Record, v View) Step {
 func arm(r Record, v View) Step {
 	t := r.Txn
 	switch {
+	case t.Rollback && v.Session.Retries >= maxInstalls:
+		return shut(r, v, GaveUp, "the boot files of slot "+string(t.Slot)+" are not as they were")
 	case t.Rollback && !v.Session.Checked:
 		return Step{Do: DoVerify, Slot: t.Slot, Why: "are the boot files of slot " + string(t.Slot) + " as they were?"}
 	case v.Session.Asked != Arm:
@@ -247,9 +249,9 @@ func inTrial(r Record, v View) Step {
 	case v.Session.Health == Healthy:
 		return confirmed(r)
 	case v.Session.Health == Sick:
-		return revert(r, Unhealthy, v.Session.Report.Failure(), v.Session.Report.Checks)
+		return refuseConfirm(v, revert(r, Unhealthy, v.Session.Report.Failure(), v.Session.Report.Checks))
 	case v.Boot.Uptime >= v.Settings.Deadline:
-		return revert(r, Unhealthy, "no verdict by the deadline", nil)
+		return refuseConfirm(v, revert(r, Unhealthy, "no verdict by the deadline", nil))
 	}
 	return Step{Do: DoProbe, Why: "is slot " + string(t.Slot) + " well?"}
 }
@@ -264,27 +266,6 @@ func revert(r Record, o Outcome, why string, checks []Check) Step {
 	n := r.clone()
 	n.Phase, n.Txn.Outcome, n.Txn.Reason, n.Txn.Checks = Reverting, o, why, checks
 	return Step{Do: DoSave, Record: &n, Event: "reverting", Why: string(o) + ": " + why}
-}
-
-func obeyInTrial(r Record, v View) (Step, bool) {
-	switch v.Intent.Verb {
-	case Cancel, Rollback:
-		s := revert(r, Cancelled, "cancelled by the operator during the trial", nil)
-		s.Answers = true
-		return s, true
-	case Confirm:
-		if !v.Intent.Force && v.Session.Health != Healthy {
-			return Step{}, false // the probe answers
-		}
-		s := confirmed(r)
-		s.Answers, s.Why = true, s.Why+", says the operator"
-		return s, true
-	case Update:
-		return refuse("release " + r.Txn.Release.Version + " is on trial: wait for its verdict"), true
-	case Retry, CheckNow:
-		return refuse("a trial is under way: ask again when it is over"), true
-	}
-	return Step{}, false
 }
 
 // left: the slot was armed or on trial, and From runs again. Evidence is read only when a try was spent, for otherwise

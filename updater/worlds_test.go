@@ -14,6 +14,8 @@ type family struct {
 	name    string
 	budget  budget
 	asks    []updater.Intent
+	byHand  bool   // only an operator may arm a trial
+	idle    bool   // nothing begins without an operator
 	tries   []int  // default 2
 	tells   []bool // default both
 	loaders []fixtures.LoaderKind
@@ -28,16 +30,27 @@ type family struct {
 // families are what TestEveryCut explores. Several small budgets find what one big one would, at a fraction of the states.
 func families() []family {
 	cancelOrBack := []updater.Intent{{Verb: updater.Cancel}, {Verb: updater.Rollback}}
-	good := []fixtures.Kind{fixtures.Good}
+	everything := append([]updater.Intent{
+		{Verb: updater.Update},
+		{Verb: updater.Update, Version: "v1", NoReboot: true},
+		{Verb: updater.Update, Version: "v2"},
+		{Verb: updater.Confirm},
+		{Verb: updater.Retry, Force: true},
+		{Verb: updater.CheckNow},
+	}, cancelOrBack...)
+	good, bad := []fixtures.Kind{fixtures.Good}, []fixtures.Kind{fixtures.Flaky, fixtures.Sick, fixtures.Dead}
 	return []family{
 		{name: "power cuts", budget: budget{Cuts: 2}, tries: []int{1, 2, 3}, quick: true, race: true},
 		{name: "a newer release", budget: budget{Cuts: 2, Publish: 1}},
-		{name: "a withdrawn release", budget: budget{Cuts: 1, Withdraw: 1, Publish: 1}},
+		{name: "a withdrawn release", budget: budget{Cuts: 1, Withdraw: 1, Publish: 1}, tells: []bool{true}},
 		{name: "the boot menu", budget: budget{Cuts: 2, Menu: 1}, quick: true},
 		{name: "an operator", budget: budget{Cuts: 1, Asks: 2}, asks: cancelOrBack},
+		{name: "mode stage", budget: budget{Cuts: 1, Asks: 2, Publish: 1}, asks: everything, byHand: true, tells: []bool{true}, kinds: good},
+		{name: "mode stage, bad releases", budget: budget{Asks: 2, Reboots: 1}, asks: everything, byHand: true, tells: []bool{true}, kinds: bad},
+		{name: "mode check", budget: budget{Cuts: 1, Asks: 3}, asks: everything[:3], idle: true, tells: []bool{true}, kinds: append(good, bad...)},
 		{name: "failing disk, loader, saves", budget: budget{Cuts: 1, Fails: 2}},
 		{name: "a failing effect", budget: budget{Cuts: 1, Fails: 1, Publish: 1}, tells: []bool{true}},
-		{name: "a lost state partition", budget: budget{Cuts: 1, Lose: 1, Publish: 1}},
+		{name: "a lost state partition", budget: budget{Cuts: 1, Lose: 1, Publish: 1}, tells: []bool{true}},
 		{name: "a full state partition", budget: budget{Cuts: 1, Full: 2}, quick: true},
 		{name: "the gate", budget: budget{Cuts: 1, Gate: 2}, quick: true},
 		{name: "an early deadline", budget: budget{Cuts: 2, Late: 1}},
@@ -58,8 +71,8 @@ func (f family) worlds() (ws []world) {
 		for _, k := range orElse(f.kinds, fixtures.Kinds()) {
 			for _, tells := range orElse(f.tells, []bool{true, false}) {
 				for _, tries := range f.triesOf(l) {
-					c := fixtures.Config{Loader: l, Kind: k, Tells: tells, Watchdog: !f.hangs, Deaf: f.deaf, Tears: f.tears}
-					ws = append(ws, world{Config: c, Tries: tries, NoRisk: f.deaf, Budget: f.budget, Asks: f.asks})
+					c := fixtures.Config{Loader: l, Kind: k, Tells: tells, Watchdog: !f.hangs, Deaf: f.deaf, Tears: f.tears, ByHand: f.byHand}
+					ws = append(ws, world{Config: c, Tries: tries, NoRisk: f.deaf, Idle: f.idle, Budget: f.budget, Asks: f.asks})
 				}
 			}
 		}
