@@ -316,7 +316,9 @@ func TestOnTrialAgreesWithTheBootLoader(t *testing.T) {
 		}
 		put(t, filepath.Join(dir, "grubenv"), string(env))
 		o := bootloader.Options{Grubenv: filepath.Join(dir, "grubenv"), Script: script}
-		o.PartUUID = func(s updater.Slot, _ release.Role) (string, error) { return "8484680c-9521-48c6-9c11-b0720656f69" + string(s), nil }
+		o.PartUUID = func(s updater.Slot, _ release.Role) (string, error) {
+			return "8484680c-9521-48c6-9c11-b0720656f69" + string(s), nil
+		}
 		if script == bootloader.ScriptEvenkeel {
 			o.Entries = dir
 		}
