@@ -21,8 +21,8 @@ var ErrNewerRecord = errors.New("the record was written by a newer agent and ask
 // MaxRecord is the most bytes that an encoded record takes. Encode drops what is only for people until it fits.
 const MaxRecord = 15 << 10
 
-// DecodeRecord reads a record. Fields that it does not know are kept and written back, so that an older agent, after a
-// rollback, loses nothing of what a newer one wrote. A record whose MinReader is above schema is ErrNewerRecord.
+// DecodeRecord reads a record. Fields that it does not know are kept and written back, at every level, so that an older
+// agent, after a rollback, loses nothing of what a newer one wrote. A record whose MinReader is above schema is ErrNewerRecord.
 func DecodeRecord(b []byte, schema int) (Record, error) {
 	var r Record
 	if err := json.Unmarshal(b, &r); err != nil {
@@ -34,11 +34,6 @@ func DecodeRecord(b []byte, schema int) (Record, error) {
 	if err := r.check(); err != nil {
 		return Record{}, fmt.Errorf("cannot read the record: %w", err)
 	}
-	all := members(b)
-	if r.Txn != nil {
-		r.Txn.extra = unknown(members(all["txn"]), reflect.TypeFor[Txn]())
-	}
-	r.extra = unknown(all, reflect.TypeFor[Record]())
 	return r, nil
 }
 
@@ -50,7 +45,7 @@ func (r *Record) check() error {
 			return fmt.Errorf("phase %q with a transaction", r.Phase)
 		}
 	case Staging, Staged, Armed, InTrial, Confirming, Reverting, Closing:
-		if r.Txn == nil || r.Txn.From.Other() != r.Txn.Slot || r.Txn.Slot == NoSlot {
+		if t := r.Txn; t == nil || t.From.Other() != t.Slot || t.Slot == NoSlot || t.Tries < 1 {
 			return fmt.Errorf("phase %q without a sound transaction", r.Phase)
 		}
 	default:
@@ -67,29 +62,12 @@ func (r Record) Encode() ([]byte, error) {
 	for _, shrink := range []func(*Record){func(*Record) {}, dropOutput, dropChecks, dropReasons} {
 		r = r.clone()
 		shrink(&r)
-		b, err := r.encode()
+		b, err := json.Marshal(r)
 		if err != nil || len(b) <= MaxRecord {
 			return b, err
 		}
 	}
 	return nil, fmt.Errorf("cannot encode the record: more than %d bytes", MaxRecord)
-}
-
-func (r Record) encode() ([]byte, error) {
-	b, err := json.Marshal(r)
-	if err != nil || len(r.extra) == 0 && (r.Txn == nil || len(r.Txn.extra) == 0) {
-		return b, err
-	}
-	all := members(b)
-	maps.Copy(all, r.extra)
-	if r.Txn != nil {
-		t := members(all["txn"])
-		maps.Copy(t, r.Txn.extra)
-		if all["txn"], err = json.Marshal(t); err != nil {
-			return nil, err
-		}
-	}
-	return json.Marshal(all)
 }
 
 func dropOutput(r *Record) {
@@ -131,20 +109,101 @@ func eachCheck(r *Record, f func(*Check)) {
 
 func tail(s string, n int) string { return strings.ToValidUTF8(s[max(0, len(s)-n):], "") }
 
-// members splits a JSON object; anything else has none.
-func members(b []byte) map[string]json.RawMessage {
-	all := map[string]json.RawMessage{}
-	if json.Unmarshal(b, &all) != nil {
-		return map[string]json.RawMessage{}
-	}
-	return all
-}
+// extra is what a JSON object holds besides the fields that this agent knows.
+type extra map[string]json.RawMessage
 
-// unknown drops the members that t has a field for.
-func unknown(all map[string]json.RawMessage, t reflect.Type) map[string]json.RawMessage {
+// decode fills *v and returns the rest.
+func decode[T any](b []byte, v *T) (extra, error) {
+	var all extra
+	if err := json.Unmarshal(b, v); err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(b, &all); err != nil {
+		return nil, err
+	}
+	t := reflect.TypeFor[T]()
 	for i := range t.NumField() {
 		name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
-		delete(all, name)
+		maps.DeleteFunc(all, func(k string, _ json.RawMessage) bool { return strings.EqualFold(k, name) }) // as Unmarshal does
 	}
-	return all
+	if len(all) == 0 {
+		return nil, nil
+	}
+	return all, nil
+}
+
+func encode(v any, rest extra) ([]byte, error) {
+	b, err := json.Marshal(v)
+	if err != nil || len(rest) == 0 {
+		return b, err
+	}
+	all := maps.Clone(rest)
+	if err := json.Unmarshal(b, &all); err != nil {
+		return nil, err
+	}
+	return json.Marshal(all)
+}
+
+// Every object of the record keeps what it does not know.
+type (
+	plainRecord  Record
+	plainTxn     Txn
+	plainSlot    SlotRecord
+	plainBlocked Blocked
+	plainLease   Lease
+	plainClosed  Closed
+)
+
+// MarshalJSON implements json.Marshaler.
+func (x Record) MarshalJSON() ([]byte, error) { return encode(plainRecord(x), x.extra) }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (x *Record) UnmarshalJSON(b []byte) (err error) {
+	x.extra, err = decode(b, (*plainRecord)(x))
+	return err
+}
+
+// MarshalJSON implements json.Marshaler.
+func (x Txn) MarshalJSON() ([]byte, error) { return encode(plainTxn(x), x.extra) }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (x *Txn) UnmarshalJSON(b []byte) (err error) {
+	x.extra, err = decode(b, (*plainTxn)(x))
+	return err
+}
+
+// MarshalJSON implements json.Marshaler.
+func (x SlotRecord) MarshalJSON() ([]byte, error) { return encode(plainSlot(x), x.extra) }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (x *SlotRecord) UnmarshalJSON(b []byte) (err error) {
+	x.extra, err = decode(b, (*plainSlot)(x))
+	return err
+}
+
+// MarshalJSON implements json.Marshaler.
+func (x Blocked) MarshalJSON() ([]byte, error) { return encode(plainBlocked(x), x.extra) }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (x *Blocked) UnmarshalJSON(b []byte) (err error) {
+	x.extra, err = decode(b, (*plainBlocked)(x))
+	return err
+}
+
+// MarshalJSON implements json.Marshaler.
+func (x Lease) MarshalJSON() ([]byte, error) { return encode(plainLease(x), x.extra) }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (x *Lease) UnmarshalJSON(b []byte) (err error) {
+	x.extra, err = decode(b, (*plainLease)(x))
+	return err
+}
+
+// MarshalJSON implements json.Marshaler.
+func (x Closed) MarshalJSON() ([]byte, error) { return encode(plainClosed(x), x.extra) }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (x *Closed) UnmarshalJSON(b []byte) (err error) {
+	x.extra, err = decode(b, (*plainClosed)(x))
+	return err
 }

@@ -154,10 +154,7 @@ func (e *explorer) crashes(s state, m *moves) bool {
 // agent is the agent's next step, and every way in which its one effect can end.
 func (e *explorer) agent(s state, m *moves) {
 	r := e.step(s, how{cutAfter: -1})
-	name := string(r.step.Do) + string(r.step.Slot)
-	if r.step.Record != nil {
-		name += "(" + string(r.step.Record.Phase) + ")"
-	}
+	name := nameOf(r.step)
 	m.calm = move{name, r.to, r.wrong}
 	if r.step.Do == updater.DoProbe && s.M.Images[s.M.Run] == fixtures.Flaky && s.M.Run == 1 {
 		m.others = append(m.others, m.calm)
@@ -185,6 +182,16 @@ func (e *explorer) agent(s state, m *moves) {
 			m.add(name+" happens and fails", c.to, c.wrong...)
 		}
 	}
+}
+
+func nameOf(s updater.Step) string {
+	switch {
+	case s.Record != nil:
+		return fmt.Sprintf("SAVE(%s: %s)", s.Record.Phase, s.Why)
+	case s.Slot != updater.NoSlot:
+		return string(s.Do) + " " + string(s.Slot)
+	}
+	return string(s.Do)
 }
 
 func fallible(d updater.Do) bool {

@@ -164,6 +164,8 @@ type Lease struct {
 	Token   string  `json:"token,omitempty"`
 	Version string  `json:"version,omitempty"`
 	Outcome Outcome `json:"outcome,omitempty"`
+
+	extra extra
 }
 
 // Prober asks the running system whether it is well.

@@ -1,7 +1,6 @@
 package updater
 
 import (
-	"encoding/json"
 	"maps"
 	"slices"
 	"time"
@@ -59,6 +58,8 @@ type SlotRecord struct {
 	Boot    *release.BootSpec `json:"boot,omitempty"`
 	Reads   int               `json:"reads,omitempty"` // highest record schema that the agent in this slot reads
 	Since   time.Time         `json:"since,omitzero"`
+
+	extra extra
 }
 
 // Blocked is a release that is not tried again until an operator says retry.
@@ -68,6 +69,8 @@ type Blocked struct {
 	Outcome Outcome   `json:"outcome"`
 	Reason  string    `json:"reason,omitempty"`
 	Since   time.Time `json:"since,omitzero"`
+
+	extra extra
 }
 
 // Txn is one attempt to make a release the default: an update, or an operator's rollback.
@@ -95,7 +98,7 @@ type Txn struct {
 	Blameless bool    `json:"blameless,omitempty"` // the loader failed, not the release: it is not blocked
 	Checks    []Check `json:"checks,omitempty"`    // of the failed probe, bounded
 
-	extra map[string]json.RawMessage // what a newer agent wrote
+	extra extra // what a newer agent wrote
 }
 
 // Closed is how the last transaction ended, kept so that "why" can answer even where the history was lost.
@@ -109,6 +112,8 @@ type Closed struct {
 	Reason   string    `json:"reason,omitempty"`
 	Checks   []Check   `json:"checks,omitempty"`
 	At       time.Time `json:"at,omitzero"`
+
+	extra extra
 }
 
 // Record is the journal: what was meant. It is what survives a power cut, and it is kept outside both slots.
@@ -128,7 +133,7 @@ type Record struct {
 	// Rebuilt is when and why the record was rebuilt from what was seen, because it was lost or unreadable.
 	Rebuilt string `json:"rebuilt,omitempty"`
 
-	extra map[string]json.RawMessage // what a newer agent wrote
+	extra extra // what a newer agent wrote
 }
 
 // Event is one thing that happened, for the history and the log.

@@ -112,7 +112,7 @@ func staged(r Record, v View) Step {
 	switch {
 	case l.Default != t.From:
 		return Step{Do: DoConfirm, Slot: t.From, Why: "slot " + string(t.From) + " is the default again"}
-	case undo && (l.Trial.Slot == t.Slot || l.Enabled(t.Slot) && (!t.Rollback || t.Attempts > 0)):
+	case undo && (l.Trial.Slot == t.Slot || l.Enabled(t.Slot) && !t.Rollback):
 		return Step{Do: DoDisable, Slot: t.Slot, Why: "an attempt was interrupted: slot " + string(t.Slot) + " may not be chosen meanwhile"}
 	case v.Session.Tried && !v.Session.Unsaved:
 		n := r.clone()
