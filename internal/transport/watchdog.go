@@ -2,6 +2,7 @@ package transport
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"time"
@@ -47,7 +48,7 @@ func (b *watchedBody) Read(p []byte) (int, error) {
 	if b.got >= b.bytes {
 		b.got, b.spent = 0, 0
 	}
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		if cause := context.Cause(b.ctx); cause != nil {
 			err = cause
 		}

@@ -85,7 +85,7 @@ func productsOf(m *targetsMeta) []string {
 	var products []string
 	if m != nil {
 		for name := range m.Signed.Targets {
-			if p, _, ok := parseReleaseName(name); ok && !slices.Contains(products, p) {
+			if p, ok := productOf(name); ok && !slices.Contains(products, p) {
 				products = append(products, p)
 			}
 		}

@@ -164,7 +164,7 @@ func (r *Repository) releases(g *staging, product string) ([]release.Release, er
 func (r *Repository) releasesIn(targets map[string]*metadata.TargetFiles, product string) ([]release.Release, error) {
 	var all []release.Release
 	for name, f := range targets {
-		p, _, ok := parseReleaseName(name)
+		p, ok := productOf(name)
 		if !ok || product != "" && p != product {
 			continue
 		}
@@ -201,15 +201,15 @@ func (r *Repository) readRelease(name string, f *metadata.TargetFiles) (release.
 	return rel, nil
 }
 
-// parseReleaseName splits releases/PRODUCT/SERIAL.json.
-func parseReleaseName(name string) (product string, serial uint64, ok bool) {
+// productOf returns the product of releases/PRODUCT/SERIAL.json; other targets have none.
+func productOf(name string) (product string, ok bool) {
 	parts := strings.Split(name, "/")
 	if len(parts) != 3 || parts[0] != "releases" {
-		return "", 0, false
+		return "", false
 	}
 	number, found := strings.CutSuffix(parts[2], ".json")
-	serial, err := strconv.ParseUint(number, 10, 64)
-	return parts[1], serial, found && err == nil
+	_, err := strconv.ParseUint(number, 10, 64)
+	return parts[1], found && err == nil
 }
 
 // sweepStaged removes what a killed publisher left half written.

@@ -173,7 +173,7 @@ func newNames(old, next *targetsMeta) []string {
 func (r *Repository) releaseChanges(g *staging, next *targetsMeta) ([]string, error) {
 	lines := []string{}
 	for _, name := range newTargets(g, next) {
-		if _, _, ok := parseReleaseName(name); !ok {
+		if _, ok := productOf(name); !ok {
 			continue
 		}
 		rel, err := r.readRelease(name, next.Signed.Targets[name])

@@ -112,7 +112,7 @@ func (r *Repository) checkStagedImages(ctx context.Context, g *staging) error {
 		return err
 	}
 	for _, name := range newTargets(g, m) {
-		if _, _, ok := parseReleaseName(name); !ok {
+		if _, ok := productOf(name); !ok {
 			continue
 		}
 		rel, err := r.readRelease(name, m.Signed.Targets[name])
@@ -172,10 +172,9 @@ func (r *Repository) Refresh(ctx context.Context, ring Keyring, all bool) (Publi
 
 // change is one switch of what is public: every file, under its path in the repository.
 type change struct {
-	now       time.Time
-	data      map[Role][]byte
-	versions  map[Role]int64
-	timestamp []byte
+	now      time.Time
+	data     map[Role][]byte
+	versions map[Role]int64
 }
 
 // switchTo makes g.staged public. See the package's documentation for why it may be killed anywhere.
@@ -342,7 +341,7 @@ func (r *Repository) moveTargets(g *staging) ([]string, error) {
 
 // movePacks moves the packs of a release.
 func (r *Repository) movePacks(name string, f *metadata.TargetFiles, move func(from, to string) error) error {
-	if _, _, ok := parseReleaseName(name); !ok {
+	if _, ok := productOf(name); !ok {
 		return nil
 	}
 	if ok, err := r.exists(stagedTarget(digestOf(f).String())); !ok || err != nil {

@@ -140,7 +140,7 @@ func (v *verifier) target(ctx context.Context, m *targetsMeta, name string) erro
 	if err := f.VerifyLengthHashes(data); err != nil {
 		return Problem{Where: where, What: err.Error(), Hint: "restore it from a copy"}
 	}
-	if _, _, ok := parseReleaseName(name); !ok {
+	if _, ok := productOf(name); !ok {
 		return nil
 	}
 	rel, err := v.r.readRelease(name, f)

@@ -68,7 +68,7 @@ func (w *world) findDamage(name, how string) error {
 	case len(v.Problems) == 0:
 		return errors.New("nobody notices")
 	case v.Problems[0].Where != name:
-		return fmt.Errorf("the problem is said to be %v", v.Problems[0])
+		return fmt.Errorf("the problem is said to be %w", v.Problems[0])
 	}
 	return nil
 }
