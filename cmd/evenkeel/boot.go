@@ -105,7 +105,10 @@ func (a *app) deadline(ctx context.Context, c config.Config, warn logf) error {
 		OnTrial: m.onTrial, MayWrite: m.slots.MayKeepState, Log: warn,
 		Rebooter: &host.Rebooter{Root: c.Host.Root, Command: c.Host.Reboot, OnError: func(err error) { warn(err.Error()) }},
 	}
-	return d.Run(ctx)
+	if err := d.Run(ctx); ctx.Err() == nil {
+		return err
+	}
+	return nil // it was stopped, which is no failure of its unit
 }
 
 // onTrial reports whether the running slot must be left unless it is confirmed. It asks the devices alone, and no agent.
