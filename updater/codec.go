@@ -164,11 +164,32 @@ func (x *Record) UnmarshalJSON(b []byte) (err error) {
 }
 
 // MarshalJSON implements json.Marshaler.
-func (x Txn) MarshalJSON() ([]byte, error) { return encode(plainTxn(x), x.extra) }
+func (x Txn) MarshalJSON() ([]byte, error) {
+	if len(x.extraRelease) == 0 {
+		return encode(plainTxn(x), x.extra)
+	}
+	rel, err := encode(x.Release, x.extraRelease)
+	if err != nil {
+		return nil, err
+	}
+	return encode(struct {
+		plainTxn
+		Release json.RawMessage `json:"release"`
+	}{plainTxn(x), rel}, x.extra)
+}
 
 // UnmarshalJSON implements json.Unmarshaler.
 func (x *Txn) UnmarshalJSON(b []byte) (err error) {
-	x.extra, err = decode(b, (*plainTxn)(x))
+	if x.extra, err = decode(b, (*plainTxn)(x)); err != nil {
+		return err
+	}
+	var raw struct {
+		Release json.RawMessage `json:"release"`
+	}
+	if err = json.Unmarshal(b, &raw); err != nil || raw.Release == nil {
+		return err
+	}
+	x.extraRelease, err = decode(raw.Release, &x.Release)
 	return err
 }
 

@@ -13,3 +13,6 @@ func (a *Agent) Now() (r Record, loaded bool, s Session, in Intent) {
 
 // Mutate replaces the decision.
 func (o *Options) Mutate(decide func(Record, View) Step) { o.decide = decide }
+
+// RaiseMinReader lets tests have a later minReader.
+func (r *Record) RaiseMinReader(to int) { r.raiseMinReader(to) }

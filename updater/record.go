@@ -98,7 +98,8 @@ type Txn struct {
 	Blameless bool    `json:"blameless,omitempty"` // the loader failed, not the release: it is not blocked
 	Checks    []Check `json:"checks,omitempty"`    // of the failed probe, bounded
 
-	extra extra // what a newer agent wrote
+	extra        extra // what a newer agent wrote
+	extraRelease extra
 }
 
 // Closed is how the last transaction ended, kept so that "why" can answer even where the history was lost.
