@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"runtime/debug"
 	"testing"
 	"time"
 
@@ -15,6 +17,12 @@ import (
 	"github.com/evenkeel-os/evenkeel/image"
 	"github.com/evenkeel-os/evenkeel/release"
 )
+
+// TestMain lets garbage lie for longer: these tests make a lot of it, and keep little.
+func TestMain(m *testing.M) {
+	debug.SetGCPercent(800)
+	os.Exit(m.Run())
+}
 
 // world is a repository in memory, its keys, and a clock that tests move.
 type world struct {

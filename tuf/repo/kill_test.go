@@ -92,9 +92,10 @@ func TestKilledAnywhere(t *testing.T) {
 			if steps < 5 {
 				t.Fatalf("only %d steps: this tests nothing", steps)
 			}
+			known := start.known()
 			seen := map[string]bool{}
 			for n := 0; n < steps; n += stride {
-				eachState(t, op, start, n, seen, func(w *world, at string) { judge(t, op, start, w, at) })
+				eachState(t, op, start, n, seen, func(w *world, at string) { judge(t, op, known, w, at) })
 			}
 			t.Logf("%d steps, %d different states of the disk", steps, len(seen))
 		})
@@ -134,11 +135,9 @@ func eachState(t *testing.T, op killed, start *world, n int, seen map[string]boo
 }
 
 // judge is the verdict on what a killed publisher left in w.
-func judge(t *testing.T, op killed, start, w *world, at string) {
+func judge(t *testing.T, op killed, known func() *host, w *world, at string) {
 	t.Helper()
-	host := newHost(start.roots(), []string{"edge"})
-	w.must(host.accept(w.ctx(), files{r: start.Repository}, w.now))
-	if err := host.accept(w.ctx(), files{r: w.Repository}, w.now); err != nil {
+	if err := known().accept(w.ctx(), files{r: w.Repository}, w.now); err != nil {
 		t.Fatalf("%s: a host that knew the old repository: %v", at, err)
 	}
 	if got := w.sound(); !slices.Equal(got, op.old) && !slices.Equal(got, op.new) {
@@ -161,6 +160,18 @@ func redo(t *testing.T, op killed, w *world, at string) {
 	if got := w.sound(); !slices.Equal(got, op.new) {
 		t.Fatalf("%s: after doing it again, hosts see the releases %v", at, got)
 	}
+}
+
+// known returns how to make a host that has seen the repository as it is.
+func (w *world) known() func() *host {
+	fs, roots := fixtures.NewFS(), w.roots()
+	on := func(fs *fixtures.FS) *host {
+		h := newHost(roots, []string{"edge"})
+		h.stores[0] = fs
+		return h
+	}
+	w.must(on(fs).accept(w.ctx(), files{r: w.Repository}, w.now))
+	return func() *host { return on(fs.Crash(fixtures.CrashKeepAll)) }
 }
 
 // roots returns the first root.
@@ -193,7 +204,11 @@ func TestFullDisk(t *testing.T) {
 	start.release(1)
 	start.add(2)
 	start.signAll()
-	for limit := int64(0); limit < 30_000; limit += 500 * stride {
+	fitted := 0 // often enough to see that more room does no harm
+	for limit := int64(0); fitted < 3; limit += 500 * stride {
+		if limit > 1<<20 {
+			t.Fatal("it never fits")
+		}
 		w := start.copy(t)
 		var used int64
 		for _, data := range w.files() {
@@ -202,6 +217,9 @@ func TestFullDisk(t *testing.T) {
 		w.fs.Limit(used + limit)
 		_, err := w.Publish(w.ctx(), w)
 		w.fs.Limit(-1)
+		if err == nil {
+			fitted++
+		}
 		if got := w.sound(); err != nil && !slices.Equal(got, []uint64{1}) || err == nil && !slices.Equal(got, []uint64{1, 2}) {
 			t.Fatalf("with %d bytes left, publish says %v and hosts see %v", limit, err, got)
 		}
