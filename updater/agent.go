@@ -429,6 +429,7 @@ func (a *Agent) emit(v View, before Record, s Step) {
 	}
 	if t != nil {
 		e.Txn, e.Slot, e.Version, e.Serial = t.ID, t.Slot, t.Release.Version, t.Release.Serial
+		e.By = t.By
 		if s.Record.Phase == Reverting { // once is enough
 			e.Checks = t.Checks
 		}

@@ -146,6 +146,7 @@ type Event struct {
 	Slot    Slot      `json:"slot,omitempty"`
 	Version string    `json:"version,omitempty"`
 	Serial  uint64    `json:"serial,omitempty"`
+	By      string    `json:"by,omitempty"` // who wanted the transaction: "agent" or "operator"
 	Message string    `json:"message"`
 	Checks  []Check   `json:"checks,omitempty"`
 }
