@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/signal"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -72,6 +73,9 @@ func (a *app) serveOne(ctx context.Context, l config.Loaded, hup <-chan os.Signa
 		case <-hup:
 			_, _ = daemon.SdNotify(false, daemon.SdNotifyReloading)
 			next, err := a.config()
+			if err == nil {
+				_, err = a.machine(next.Config, func(string) {}) // what it names must be there as well
+			}
 			if err != nil {
 				log.Errorf("the configuration stays as it was: %v", err)
 				_, _ = daemon.SdNotify(false, daemon.SdNotifyReady)
@@ -174,7 +178,7 @@ func pace(u config.Update) updater.Pace {
 
 // onStep logs what is new. Waits repeat themselves.
 func (d *serving) onStep(s updater.Step, err error) {
-	d.feed.Tell(control.Message{Step: control.StepOf(s, err)})
+	d.feed.Tell(control.Message{Step: stepOf(s, err)})
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	line := string(s.Do) + s.Why
@@ -202,8 +206,11 @@ func (d *serving) onEvent(e updater.Event) {
 	d.m.remember(func(s string) { d.log.Warn(s) })(e)
 	d.feed.Tell(control.Message{Event: &e})
 	for _, c := range e.Checks {
-		if !c.OK && c.Output != "" {
-			d.log.WithField("check", c.Name).Warnf("health check %s: %s", c.Name, c.Output)
+		if c.OK {
+			continue
+		}
+		for l := range strings.Lines(c.Output) {
+			d.log.WithField("check", c.Name).Warnf("%s: %s", c.Name, strings.TrimRight(l, "\n"))
 		}
 	}
 }

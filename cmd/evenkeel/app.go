@@ -14,7 +14,6 @@ import (
 
 	"github.com/evenkeel-os/evenkeel/internal/config"
 	"github.com/evenkeel-os/evenkeel/internal/durable"
-	"github.com/evenkeel-os/evenkeel/tuf"
 )
 
 // Exit codes. They are documented in the help, and stable.
@@ -91,7 +90,7 @@ func (a *app) complain(err error, code int) {
 	}
 	var r *reported
 	if errors.As(err, &r) {
-		_ = a.print(r.out)
+		_ = a.print(r.out) // it says more than the error
 		return
 	}
 	_ = a.print(map[string]any{"error": err.Error(), "exit_code": code})
@@ -123,7 +122,7 @@ func (a *app) code(err error) int {
 		return exitLocked
 	case errors.As(err, &conf):
 		return exitConfig
-	case errors.Is(err, tuf.ErrTrust):
+	case untrusted(err):
 		return exitUntrusted
 	}
 	return exitFailed
@@ -160,6 +159,8 @@ there, and tried once; only if the health checks pass does it stay. Everything e
 		a.confirmCommand(), a.cancelCommand(), a.retryCommand(), a.historyCommand(), a.slotsCommand(), a.whyCommand(),
 		a.versionCommand(), a.configCommand(), a.bootCommand(),
 	)
+	root.SetUsageFunc(plainUsage(root.UsageFunc()))
+	reflowHelp(root)
 	return root
 }
 
@@ -188,7 +189,7 @@ func (a *app) config() (config.Loaded, error) {
 // say prints a line of the result for people; with --json, only the JSON is printed.
 func (a *app) say(format string, args ...any) {
 	if !a.json {
-		fmt.Fprintf(a.stdout, format+"\n", args...)
+		fmt.Fprintln(a.stdout, wrap(fmt.Sprintf(format, args...)))
 	}
 }
 

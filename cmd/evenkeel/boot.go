@@ -55,7 +55,7 @@ func (a *app) configOrDefaults(warn logf) config.Config {
 
 // settle is the first thing of ours in each boot. The two halves do not wait for each other's success.
 func (a *app) settle(_ context.Context, c config.Config, warn logf) error {
-	m, err := bareMachine(c, warn)
+	m, err := a.bareMachine(c, warn)
 	if err != nil {
 		return err
 	}
@@ -85,7 +85,7 @@ func (m *machine) settleLoader() error {
 }
 
 func (a *app) end(ctx context.Context, c config.Config, warn logf) error {
-	m, err := bareMachine(c, warn)
+	m, err := a.bareMachine(c, warn)
 	if err != nil {
 		return err
 	}
@@ -96,7 +96,7 @@ func (a *app) end(ctx context.Context, c config.Config, warn logf) error {
 }
 
 func (a *app) deadline(ctx context.Context, c config.Config, warn logf) error {
-	m, err := bareMachine(c, warn)
+	m, err := a.bareMachine(c, warn)
 	if err != nil {
 		return err
 	}

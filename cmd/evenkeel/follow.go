@@ -1,9 +1,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
+	"github.com/evenkeel-os/evenkeel/image"
 	"github.com/evenkeel-os/evenkeel/internal/control"
+	"github.com/evenkeel-os/evenkeel/tuf"
 	"github.com/evenkeel-os/evenkeel/updater"
 )
 
@@ -18,6 +21,8 @@ type follower struct {
 	answered *control.Step // the step that answered
 	rest     *control.Step // after it, the agent had nothing more to do
 	unread   string        // why the repository could not be asked
+	suspect  bool          // what it serves is not to be trusted
+	failed   string        // what was told last of what failed
 	events   []updater.Event
 }
 
@@ -65,12 +70,13 @@ func (f *follower) hear(m control.Message) {
 }
 
 func (f *follower) step(s *control.Step) {
-	if s.Error != "" {
+	if s.Error != "" && s.Error != f.failed { // what is tried again and again is told once
 		f.meter.end()
 		f.app.note("%s: %s", s.Why, s.Error)
-		if s.Do == updater.DoRefresh {
-			f.unread = s.Error
-		}
+	}
+	f.failed = s.Error
+	if s.Do == updater.DoRefresh {
+		f.unread, f.suspect = s.Error, s.Suspect
 	}
 	switch {
 	case f.answered == nil && s.Answers && s.Error == "":
@@ -78,6 +84,19 @@ func (f *follower) step(s *control.Step) {
 	case f.answered != nil && s.Rests():
 		f.rest = s
 	}
+}
+
+// stepOf describes a step to whoever follows.
+func stepOf(s updater.Step, err error) *control.Step {
+	m := control.StepOf(s, err)
+	m.Suspect = untrusted(err)
+	return m
+}
+
+// untrusted: the bytes came, and they are not to be trusted.
+func untrusted(err error) bool {
+	var corrupt *image.CorruptError
+	return errors.Is(err, tuf.ErrTrust) || errors.As(err, &corrupt)
 }
 
 // operated is what a mutating command prints with --json.
@@ -100,6 +119,9 @@ func (f *follower) conclude(st status) error {
 		code = exitRefused
 	case f.unread != "" && f.answered.Do == updater.DoAnswer:
 		out.Message, code = "the repository could not be read: "+f.unread, exitFailed
+		if f.suspect {
+			code = exitUntrusted
+		}
 	case f.rest != nil:
 		out.Message, code = f.rest.Why, f.ended(st)
 		if n := len(f.events); n > 0 && code == exitFailed {
@@ -112,7 +134,7 @@ func (f *follower) conclude(st status) error {
 		return f.app.result(out)
 	}
 	if f.app.json {
-		return &exitError{code, &reported{out}}
+		return &exitError{code, &reported{out, errors.New(out.Message)}}
 	}
 	return failure(code, "%s", out.Message)
 }
@@ -137,9 +159,13 @@ func (f *follower) ended(st status) int {
 }
 
 // reported is a failure whose JSON says more than its sentence.
-type reported struct{ out operated }
+type reported struct {
+	out any
+	err error
+}
 
-func (r *reported) Error() string { return r.out.Message }
+func (r *reported) Error() string { return r.err.Error() }
+func (r *reported) Unwrap() error { return r.err }
 
 func sentence(s string) string {
 	if s == "" {

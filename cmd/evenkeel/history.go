@@ -31,17 +31,9 @@ func (a *app) history(last int) error {
 	if err != nil {
 		return err
 	}
-	log := durable.NewLog(durable.OS{}, filepath.Join(loaded.Config.State.Dir, historyFile), historySize)
-	lines, err := log.Entries()
+	events, err := readEvents(durable.NewLog(durable.OS{}, filepath.Join(loaded.Config.State.Dir, historyFile), historySize))
 	if err != nil {
 		return err
-	}
-	events := []updater.Event{}
-	for _, l := range lines {
-		var e updater.Event
-		if json.Unmarshal(l, &e) == nil {
-			events = append(events, e)
-		}
 	}
 	if last > 0 {
 		events = events[max(0, len(events)-last):]
@@ -56,6 +48,19 @@ func (a *app) history(last int) error {
 		a.say("%s", eventText(e))
 	}
 	return nil
+}
+
+// readEvents leaves out what is no event: another version may write others.
+func readEvents(log *durable.Log) ([]updater.Event, error) {
+	lines, err := log.Entries()
+	events := []updater.Event{}
+	for _, l := range lines {
+		var e updater.Event
+		if json.Unmarshal(l, &e) == nil {
+			events = append(events, e)
+		}
+	}
+	return events, err
 }
 
 // eventText shows an event in a line, and the health checks that failed below it.

@@ -56,11 +56,10 @@ type logf func(string)
 
 // machine wires a host. What goes wrong on the way is the configuration's, or a file's that it names.
 func (a *app) machine(c config.Config, warn logf) (*machine, error) {
-	m, err := bareMachine(c, warn)
+	m, err := a.bareMachine(c, warn)
 	if err != nil {
 		return nil, err
 	}
-	m.now, m.history = a.now, durable.NewLog(durable.OS{}, filepath.Join(c.State.Dir, historyFile), historySize)
 	m.this = release.Host{Product: c.Product, Compatible: c.Compatible, Architecture: c.Architecture, Layout: c.Layout, Agent: a.version}
 	m.gate = &gate{mode: c.Update.Mode, holdUntil: c.Update.HoldUntil, holdFile: c.Update.HoldFile, now: a.now}
 	if err := m.connect(a.version, warn); err != nil {
@@ -203,8 +202,11 @@ func (m *machine) reachable(ctx context.Context) error {
 
 // bareMachine is what of a machine can be had without a repository and without health checks: the deadline unit and the
 // early unit must work in an image in which those are broken.
-func bareMachine(c config.Config, warn logf) (*machine, error) {
-	m := &machine{cfg: c, host: newHost(c, warn)}
+func (a *app) bareMachine(c config.Config, warn logf) (*machine, error) {
+	m := &machine{
+		cfg: c, host: newHost(c, warn), now: a.now,
+		history: durable.NewLog(durable.OS{}, filepath.Join(c.State.Dir, historyFile), historySize),
+	}
 	var err error
 	if m.slots, err = partitions.New(slotOptions(c)); err != nil {
 		return nil, err

@@ -154,7 +154,7 @@ func (f *follower) alone(ctx context.Context, m *machine) error {
 	answer := agent.Submit(f.intent)
 	for f.goesOn() {
 		s, err := agent.Step(ctx)
-		f.hear(control.Message{Step: control.StepOf(s, err)})
+		f.hear(control.Message{Step: stepOf(s, err)})
 		select {
 		case f.answer = <-answer:
 		default:

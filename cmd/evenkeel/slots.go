@@ -18,7 +18,7 @@ func (a *app) slotsCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			m, err := bareMachine(loaded.Config, func(string) {})
+			m, err := a.bareMachine(loaded.Config, func(string) {})
 			if err != nil {
 				return err
 			}

@@ -4,7 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -27,6 +28,8 @@ type status struct {
 	Update  *txnStatus    `json:"update,omitempty"` // that is under way
 	Next    nextStatus    `json:"next"`
 	Error   string        `json:"error,omitempty"` // of the agent's last step
+	Since   time.Time     `json:"since,omitzero"`  // the running release was confirmed; zero: not known
+	By      string        `json:"by,omitempty"`    // who wanted it: "agent" or "operator"; empty: not known
 
 	Slots    []slotStatus      `json:"slots"`
 	Trial    *trialStatus      `json:"trial,omitempty"` // in the boot loader's variables
@@ -39,6 +42,7 @@ type status struct {
 	LoaderDoubt string     `json:"loader_doubt,omitempty"`
 	Rebuilt     string     `json:"rebuilt,omitempty"` // the record was lost: why
 	Trust       tuf.Report `json:"trust"`
+	Problems    []string   `json:"problems,omitempty"` // why some of this is missing
 }
 
 type agentStatus struct {
@@ -97,8 +101,12 @@ func (m *machine) status(st updater.Status, agent bool) status {
 		Next:    nextStatus{st.Next.Do, st.Next.Slot, st.Next.Why},
 		Error:   st.Error,
 		Blocked: st.Record.Blocked, Last: st.Record.Last, LastBoot: st.Boot.Reset, Uptime: int64(st.Boot.Uptime.Seconds()),
-		LoaderDoubt: st.Record.LoaderDoubt, Rebuilt: st.Record.Rebuilt, Trust: m.source.Report(),
+		LoaderDoubt: st.Record.LoaderDoubt, Rebuilt: st.Record.Rebuilt,
 	}
+	if m.source != nil {
+		s.Trust = m.source.Report()
+	}
+	s.Since, s.By = m.approved(st)
 	for _, slot := range []updater.Slot{updater.A, updater.B} {
 		r := st.Record.Slots[slot]
 		s.Slots = append(s.Slots, slotStatus{slot, r.State, r.Version, r.Serial, r.Since, st.Loader.Enabled(slot)})
@@ -107,7 +115,11 @@ func (m *machine) status(st updater.Status, agent bool) status {
 		s.Trial = &trialStatus{t.Slot, t.TriesLeft, t.LoadError}
 	}
 	for _, rel := range st.Offers.Releases {
-		s.Offers = append(s.Offers, offerStatus{rel.Version, rel.Serial, st.Offers.Judge(rel, st.Record, st.Release)})
+		not := st.Offers.Judge(rel, st.Record, st.Release)
+		if rel.Serial == st.Release.Serial {
+			not = "it runs"
+		}
+		s.Offers = append(s.Offers, offerStatus{rel.Version, rel.Serial, not})
 	}
 	if t := st.Record.Txn; t != nil {
 		s.Update = &txnStatus{
@@ -117,62 +129,110 @@ func (m *machine) status(st updater.Status, agent bool) status {
 	return s
 }
 
-// look returns the status: the agent's own where one runs, for it knows what it is doing, else what the devices say.
+// approved says since when what runs is confirmed, and who wanted it, as the history remembers it.
+func (m *machine) approved(st updater.Status) (since time.Time, by string) {
+	r := st.Record.Slots[st.Running]
+	if r.State == updater.SlotConfirmed && r.Serial == st.Release.Serial {
+		since = r.Since
+	}
+	events, _ := readEvents(m.history) // the history is for people, and may be lost
+	for _, e := range events {
+		if e.Kind == string(updater.Confirmed) && e.Slot == st.Running && e.Serial == st.Release.Serial {
+			by = e.By
+		}
+	}
+	return since, by
+}
+
+// look returns the status: the agent's own where one runs, for it knows what it is doing, else what the devices say. Beside
+// an error it says as much as can be said; m is nil where that is nothing.
 func (a *app) look(ctx context.Context) (st status, m *machine, err error) {
 	loaded, err := a.config()
 	if err != nil {
 		return st, nil, err
 	}
-	if m, err = a.machine(loaded.Config, func(string) {}); err != nil {
+	c, err := control.Dial(ctx, loaded.Config.Host.RunDir)
+	if err != nil && !errors.Is(err, control.ErrNoAgent) {
 		return st, nil, err
 	}
-	c, err := control.Dial(ctx, loaded.Config.Host.RunDir)
+	m, err = a.machine(loaded.Config, func(string) {})
 	switch {
-	case err == nil:
-		return st, m, c.Status(ctx, &st)
-	case !errors.Is(err, control.ErrNoAgent):
-		return st, m, err
+	case err != nil:
+	case c != nil:
+		err = c.Status(ctx, &st)
+	default:
+		var seen updater.Status
+		if seen, err = m.agent(true, nil).Status(ctx); err == nil {
+			st = m.status(seen, false)
+		}
 	}
-	seen, err := m.agent(true, nil).Status(ctx)
-	if err != nil {
-		return st, m, err
+	if err == nil {
+		return st, m, nil
 	}
-	return m.status(seen, false), m, nil
+	if m, bareErr := a.bareMachine(loaded.Config, func(string) {}); bareErr == nil {
+		return m.partial(c != nil, err), m, err
+	}
+	return st, nil, err
+}
+
+// partial is as much of the status as can be seen without what err says.
+func (m *machine) partial(agent bool, err error) status {
+	var st updater.Status
+	var errs [4]error
+	st.Running, errs[0] = m.slots.Running()
+	st.Loader, errs[1] = m.loader.State()
+	st.Boot, errs[2] = m.host.Boot()
+	st.Release = st.Boot.Running
+	b, errs3 := m.store.Load()
+	if errs[3] = errs3; errs3 == nil && len(b) > 0 {
+		st.Record, errs[3] = updater.DecodeRecord(b, updater.Schema)
+	}
+	s := m.status(st, agent)
+	for _, e := range append([]error{err}, errs[:]...) {
+		if e != nil && !slices.ContainsFunc(s.Problems, func(p string) bool { return strings.Contains(p, e.Error()) }) {
+			s.Problems = append(s.Problems, e.Error())
+		}
+	}
+	return s
 }
 
 func (a *app) statusCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "status", Short: "what runs, what lies in the other slot, what happens next", Args: cobra.NoArgs,
+		Long: `Says what runs, since when and who wanted it; what lies in the other slot; what is under way, and what comes next. Where
+something cannot be read, it shows the rest and ends with an error.`,
 		RunE: func(c *cobra.Command, _ []string) error {
-			st, _, err := a.look(c.Context())
-			if err != nil {
+			st, m, err := a.look(c.Context())
+			switch {
+			case err != nil && m == nil:
 				return err
-			}
-			if a.json {
+			case err != nil && a.json:
+				return &exitError{a.code(err), &reported{st, err}}
+			case a.json:
 				return a.print(st)
 			}
-			st.write(a.stdout)
-			return nil
+			fmt.Fprint(a.stdout, wrap(st.text()))
+			return err
 		},
 	}
 }
 
-func (s status) write(w io.Writer) {
+func (s status) text() string {
+	w := &strings.Builder{}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	line := func(name, format string, args ...any) {
-		fmt.Fprintf(t, "%s:\t%s\n", name, fmt.Sprintf(format, args...))
+		if text := fmt.Sprintf(format, args...); text != "" {
+			fmt.Fprintf(t, "%s:\t%s\n", name, text)
+		}
 	}
-	line("Running", "%s %s (serial %d), in slot %s%s", s.Product, orUnknown(s.Version), s.Serial, s.Running, s.standing())
+	line("Running", "%s %s (serial %d), in slot %s%s", s.Product, orUnknown(s.Version), s.Serial, orUnknown(string(s.Running)), s.standing())
+	line("Up", "%s", s.up())
 	for _, x := range s.Slots {
 		line("Slot "+string(x.Slot), "%s", x)
 	}
 	line("State", "%s", s.doing())
-	if s.Next.Why != "" {
-		line("Next", "%s", s.Next.Why)
-	}
-	if s.Error != "" {
-		line("Error", "%s", s.Error)
-	}
+	line("Next", "%s", s.Next.Why)
+	line("Error", "%s", s.Error)
 	for _, b := range s.Blocked {
 		line("Blocked", "%s (serial %d), %s: %s", b.Version, b.Serial, b.Outcome, b.Reason)
 	}
@@ -183,10 +243,9 @@ func (s status) write(w io.Writer) {
 	if x := s.Trust.FirstToExpire(); x.Name != "" && len(s.Trust.Roles) > 1 {
 		line("Trust", "%s expires first, %s", x.Name, dateText(x.Expires))
 	}
-	if s.Trust.Expired != "" {
-		line("Trust", "%s", s.Trust.Expired)
-	}
-	_ = t.Flush() // nobody reads a standard output that fails
+	line("Trust", "%s", s.Trust.Expired)
+	_ = t.Flush() // a strings.Builder takes everything
+	return w.String()
 }
 
 func (a agentStatus) String() string {
@@ -197,12 +256,27 @@ func (a agentStatus) String() string {
 }
 
 func (s status) standing() string {
-	switch s.Running {
-	case s.Default:
-		return ", the default"
-	default:
+	switch {
+	case s.Running == updater.NoSlot:
+		return ""
+	case s.Running != s.Default:
 		return ", not the default (" + orUnknown(string(s.Default)) + ")"
+	case s.By != "":
+		return ", the default; the " + s.By + " wanted it"
 	}
+	return ", the default"
+}
+
+// up says how long the machine runs, and how the boot before ended.
+func (s status) up() string {
+	if s.Uptime == 0 {
+		return ""
+	}
+	text := (time.Duration(s.Uptime) * time.Second).String()
+	if why := resetText(s.LastBoot); why != "" {
+		text += "; " + why
+	}
+	return text
 }
 
 // doing says what is under way.
@@ -215,7 +289,7 @@ func (s status) doing() string {
 	if u.Rollback {
 		what = "rollback to "
 	}
-	text := fmt.Sprintf("%s: %s%s in slot %s, for the %s", s.Phase, what, u.Version, u.Slot, u.By)
+	text := fmt.Sprintf("%s: %s%s in slot %s, wanted by the %s", s.Phase, what, u.Version, u.Slot, u.By)
 	if u.Attempts > 0 {
 		text += fmt.Sprintf(", attempt %d", u.Attempts)
 	}

@@ -2,7 +2,7 @@ package main
 
 import (
 	"fmt"
-	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -13,15 +13,17 @@ func (a *app) whyCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "why", Short: "why nothing happens, or why it fell back", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			st, _, err := a.look(c.Context())
-			if err != nil {
+			st, m, err := a.look(c.Context())
+			switch {
+			case err != nil && m == nil:
 				return err
-			}
-			if a.json {
+			case err != nil && a.json:
+				return &exitError{a.code(err), &reported{st.reasons(), err}}
+			case a.json:
 				return a.print(st.reasons())
 			}
-			st.reasons().write(a.stdout)
-			return nil
+			fmt.Fprint(a.stdout, wrap(st.reasons().text()))
+			return err
 		},
 	}
 }
@@ -37,7 +39,7 @@ type reasons struct {
 }
 
 func (s status) reasons() reasons {
-	r := reasons{Now: s.Next.Why, Error: s.Error, LastBoot: resetText(s.LastBoot)}
+	r := reasons{Now: s.now(), Error: s.Error, LastBoot: resetText(s.LastBoot)}
 	if l := s.Last; l != nil && l.Outcome != updater.Confirmed {
 		r.FellBack = l
 	}
@@ -45,6 +47,9 @@ func (s status) reasons() reasons {
 		if o.Not != "" && o.Serial > s.Serial {
 			r.Releases = append(r.Releases, o)
 		}
+	}
+	if s.Last != nil {
+		s.Rebuilt = "" // there is a better memory again
 	}
 	for _, x := range []struct{ what, why string }{
 		{"the boot loader is not trusted to count down a trial: ", s.LoaderDoubt},
@@ -64,6 +69,21 @@ func (s status) reasons() reasons {
 	return r
 }
 
+// now says what the agent waits for, or is about to do.
+func (s status) now() string {
+	switch {
+	case s.Next.Why == "":
+		return "what happens next cannot be seen"
+	case s.Next.Do == updater.DoWait:
+		return "waiting: " + s.Next.Why
+	case s.Next.Do == updater.DoHalt:
+		return "halted: " + s.Next.Why
+	case !s.Agent.Running:
+		return "nobody is there to go on with this: " + s.Next.Why
+	}
+	return "at work: " + s.Next.Why
+}
+
 func resetText(r updater.Reset) string {
 	if r.Cause == updater.CauseUnknown || r.Cause == updater.CauseReboot || r.Cause == "" {
 		return ""
@@ -81,29 +101,31 @@ func resetText(r updater.Reset) string {
 	return text
 }
 
-func (r reasons) write(w io.Writer) {
-	line := func(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
-	line("%s", sentence(r.Now))
+func (r reasons) text() string {
+	b := &strings.Builder{}
+	line := func(format string, args ...any) { fmt.Fprintf(b, format+"\n", args...) }
+	line("Now:    %s", r.Now)
 	if r.Error != "" {
-		line("It keeps failing: %s", r.Error)
+		line("Error:  it keeps failing: %s", r.Error)
 	}
 	if l := r.FellBack; l != nil {
-		line("The last %s", closedText(*l))
+		line("Last:   %s", closedText(*l))
 		for _, c := range l.Checks {
 			if !c.OK {
-				line("%s", indent(checkText(c), "    "))
+				line("%s", indent(checkText(c), "        "))
 			}
 		}
 	}
 	if r.LastBoot != "" {
-		line("Also, %s", r.LastBoot)
+		line("Boot:   %s", r.LastBoot)
 	}
 	for _, o := range r.Releases {
-		line("Release %s (serial %d) is not installed: %s", o.Version, o.Serial, o.Not)
+		line("Not:    release %s (serial %d) is not installed: %s", o.Version, o.Serial, o.Not)
 	}
 	for _, o := range r.Others {
-		line("Also, %s", o)
+		line("Also:   %s", o)
 	}
+	return b.String()
 }
 
 // checkText shows one health check with what it printed.

@@ -221,7 +221,9 @@ func (w *world) mask(s string) string {
 func cmdHUP(ts *testscript.TestScript, _ bool, _ []string) { worldOf(ts).signal(ts, syscall.SIGHUP) }
 
 // cmdSignal is "signal KILL": the agent alone dies.
-func cmdSignal(ts *testscript.TestScript, _ bool, _ []string) { worldOf(ts).signal(ts, syscall.SIGKILL) }
+func cmdSignal(ts *testscript.TestScript, _ bool, _ []string) {
+	worldOf(ts).signal(ts, syscall.SIGKILL)
+}
 
 // signal reaches the agent, whose process the lock file names.
 func (w *world) signal(ts *testscript.TestScript, s syscall.Signal) {

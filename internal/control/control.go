@@ -46,6 +46,7 @@ type Step struct {
 	Slot    updater.Slot `json:"slot,omitempty"`
 	Why     string       `json:"why"`
 	Error   string       `json:"error,omitempty"`   // it failed, and is tried again
+	Suspect bool         `json:"suspect,omitempty"` // it failed because what the repository serves is not to be trusted
 	Answers bool         `json:"answers,omitempty"` // it answered an intent
 }
 
