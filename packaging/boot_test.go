@@ -163,11 +163,14 @@ func TestADefaultSlotWithoutEvenkeelStaysUp(t *testing.T) {
 	}
 }
 
-// TestOrderOfABoot: settle before the agent, its end after the agent and while the system is stopping; the deadline unit is
-// there to the last.
+// TestOrderOfABoot: settle before the agent and before everybody else's services, its end after the agent and while the system is
+// stopping; the deadline unit is there to the last.
 func TestOrderOfABoot(t *testing.T) {
 	c := newContainer(t)
-	c.evenkeel(`say "$*"
+	c.put("etc/systemd/system/app.service", "[Service]\nType=oneshot\nExecStart=/opt/evenkeel app\n")
+	c.dropIn("evenkeel.service", "[Unit]\nWants=app.service\nAfter=app.service\n")
+	c.evenkeel(`[ "$*" != "boot settle" ] || sleep 0.5
+say "$*"
 case $* in
 agent)
 	trap 'say agent ends; exit 0' TERM
@@ -192,7 +195,7 @@ esac
 			lines = append(lines, strings.TrimSpace(line))
 		}
 	}
-	want := "boot settle: initializing, agent: starting, agent ends: stopping, boot end: stopping, deadline lives: stopping"
+	want := "boot settle: initializing, app: starting, agent: starting, agent ends: stopping, boot end: stopping, deadline lives: stopping"
 	if got := strings.Join(lines, ", "); exit != rebooted || got != want {
 		t.Errorf("exit %d: %s, want %d: %s", exit, got, rebooted, want)
 	}

@@ -178,7 +178,7 @@ func (r *Rebooter) command(ctx context.Context, arg string) error {
 	out := &text.Buffer{Keep: 1024}
 	c := exec.CommandContext(ctx, r.Command[0], r.Command[1:]...)
 	c.Env = append(os.Environ(), "EVENKEEL_REBOOT_ARG="+arg)
-	c.Stdout, c.Stderr, c.WaitDelay = out, out, 5*time.Second
+	c.Stdout, c.Stderr, c.WaitDelay = out, out, min(5*time.Second, r.patience())
 	// What it left in the background may hold its output open.
 	if err := c.Run(); err != nil && !errors.Is(err, exec.ErrWaitDelay) {
 		return fmt.Errorf("cannot reboot: %s: %w: %s", r.Command[0], err, out)

@@ -243,6 +243,9 @@ func TestCommand(t *testing.T) {
 	if b, _ := os.ReadFile(out); string(b) != "0 tryboot\n" {
 		t.Errorf("the command got %q", b)
 	}
+	if err := sh("sleep 60 & exit 0").Ask(t.Context(), ""); err != nil {
+		t.Errorf("a command that goes on in the background: %v", err)
+	}
 	err := sh("echo not today; echo never >&2; exit 3").Ask(t.Context(), "")
 	if err == nil || err.Error() != "cannot reboot: /bin/sh: exit status 3: not today\nnever" {
 		t.Errorf("error = %v", err)
