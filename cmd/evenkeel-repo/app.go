@@ -111,7 +111,11 @@ files: a TUF repository, which any web server can serve.
 
 ` + exitHelp,
 		SilenceUsage: true, SilenceErrors: true,
-		PersistentPreRun: func(*cobra.Command, []string) { a.started = true },
+		PersistentPreRunE: func(c *cobra.Command, _ []string) error {
+			err := c.ValidateRequiredFlags() // cobra would look only later
+			a.started = err == nil
+			return err
+		},
 	}
 	f := root.PersistentFlags()
 	f.StringVar(&a.repoDir, "repo", or(a.env("EVENKEEL_REPO"), "repo"), "directory of the repository (environment: EVENKEEL_REPO)")

@@ -3,9 +3,12 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -71,6 +74,9 @@ func (a *app) diskImage(ctx context.Context, f diskFlags, args []string) error {
 	if err != nil {
 		return err
 	}
+	if err := f.outputFree(); err != nil {
+		return err
+	}
 	rel, err := r.Published(f.product, strings.Join(args, ""))
 	if err != nil {
 		return err
@@ -85,6 +91,9 @@ func (a *app) diskImage(ctx context.Context, f diskFlags, args []string) error {
 	if err := fillSpec(ctx, r, rel, f, &spec); err != nil {
 		return err
 	}
+	if err := spec.Check(); err != nil {
+		return repo.BadInput("%w", err)
+	}
 	a.note(fmt.Sprintf("building %s from %s %s", f.output, rel.Product, rel.Version))
 	if err := diskimage.Build(ctx, spec, f.output); err != nil {
 		return err
@@ -95,6 +104,41 @@ func (a *app) diskImage(ctx context.Context, f diskFlags, args []string) error {
 	}
 	a.say("%s: %s, with %s %s (serial %d) in slot A.", f.output, bytesText(st.Size()), rel.Product, rel.Version, rel.Serial)
 	return a.result(diskResult{Output: f.output, Size: st.Size(), Product: rel.Product, Version: rel.Version, Serial: rel.Serial})
+}
+
+// outputFree refuses to put the image where it would destroy something else: an image that is there already is replaced.
+func (f diskFlags) outputFree() error {
+	if dir, err := os.Stat(filepath.Dir(f.output)); err != nil {
+		return fmt.Errorf("cannot write --output %s: %w", f.output, err)
+	} else if !dir.IsDir() {
+		return repo.BadInput("--output %s: %s is no directory", f.output, filepath.Dir(f.output))
+	}
+	out, err := os.Stat(f.output)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("cannot write --output %s: %w", f.output, err)
+	}
+	if !out.Mode().IsRegular() {
+		return repo.BadInput("--output %s: it is no ordinary file: make the image in one, and write that to the disk (dd, or any imaging program)", f.output)
+	}
+	for _, in := range f.inputs() {
+		if st, err := os.Stat(in); err == nil && os.SameFile(st, out) {
+			return repo.BadInput("--output %s: it is read to make the image, so the image must not replace it", f.output)
+		}
+	}
+	return nil
+}
+
+// inputs returns the names of the files that are read.
+func (f diskFlags) inputs() []string {
+	names := []string{f.loader}
+	for _, text := range f.stateFiles {
+		_, file, _ := strings.Cut(text, "=")
+		names = append(names, file)
+	}
+	return names
 }
 
 // spec reads the flags.
@@ -135,10 +179,18 @@ func (f diskFlags) partitions(roles []diskimage.Role) error {
 			}
 		}
 		if !found {
-			return repo.BadInput("--partition-size %s: the release has no partition of role %q", text, name)
+			return repo.BadInput("--partition-size %s: the release has no partition of role %q, only of %s", text, name, roleNames(roles))
 		}
 	}
 	return nil
+}
+
+func roleNames(roles []diskimage.Role) string {
+	var names []string
+	for _, r := range roles {
+		names = append(names, strconv.Quote(string(r.Name)))
+	}
+	return strings.Join(names, ", ")
 }
 
 // parseSize reads a number of bytes with a unit.
@@ -158,8 +210,8 @@ func parseSize(text string) (int64, error) {
 func fillSpec(ctx context.Context, r *repo.Repository, rel release.Release, f diskFlags, s *diskimage.Spec) error {
 	boot := diskimage.Boot{Architecture: rel.Architecture, Config: bootloader.Snippet()}
 	var err error
-	if boot.Loader, err = fileContent(f.loader); err != nil {
-		return fmt.Errorf("cannot read the boot loader: %w", err)
+	if boot.Loader, err = readLoader(f.loader); err != nil {
+		return err
 	}
 	if boot.Env, err = bootloader.InitialEnv(updater.A); err != nil {
 		return err
@@ -169,7 +221,7 @@ func fillSpec(ctx context.Context, r *repo.Repository, rel release.Release, f di
 		return err
 	}
 	// Nothing is in slot B: its entry starts nothing, and keeps the place of the one to come.
-	boot.EntryB = bytes.Repeat([]byte("\n"), bootloader.EntrySize)
+	boot.EntryB = bootloader.BlankEntry()
 	boot.ImagesA = fillRoles(ctx, r, rel, s.Roles)
 	if s.ESP, err = diskimage.ESPFiles(boot); err != nil {
 		return err
@@ -212,6 +264,18 @@ func (f diskFlags) state() ([]diskimage.File, error) {
 		files = append(files, diskimage.File{Path: path, Content: c})
 	}
 	return files, nil
+}
+
+// readLoader reads the EFI program of the boot loader.
+func readLoader(name string) (diskimage.Content, error) {
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return diskimage.Content{}, fmt.Errorf("cannot read the boot loader: %w", err)
+	}
+	if !bytes.HasPrefix(data, []byte("MZ")) {
+		return diskimage.Content{}, repo.BadInput("--loader %s: it is no EFI program: scripts/lib/grub-efi.sh makes one", name)
+	}
+	return diskimage.Bytes(data), nil
 }
 
 func fileContent(name string) (diskimage.Content, error) {

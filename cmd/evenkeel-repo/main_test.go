@@ -61,10 +61,13 @@ func TestScripts(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("TEST_NOW", "2026-11-24T12:00:00Z")
 			e.Setenv(passphraseEnv, "correct horse")
+			// Where Debian keeps the programs that make and check file systems.
+			e.Setenv("PATH", e.Getenv("PATH")+":/usr/sbin:/sbin")
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"image": makeImage, "flip": flip, "exits": exits, "hold": hold, "noplainkey": noPlainKey, "copydir": copyDir,
+			"loader": makeLoader, "clean": clean,
 		},
 	})
 }

@@ -107,6 +107,9 @@ func (s Spec) withDefaults() (Spec, error) {
 		s.StateSize = 64 * mib
 	}
 	s.ESPSize, s.StateSize, s.Size = up(s.ESPSize), up(s.StateSize), up(s.Size)
+	if least := fat.MinSize(s.SectorSize); s.ESPSize < least {
+		return s, fmt.Errorf("cannot make an EFI system partition of %d bytes: with sectors of %d bytes it needs at least %d", s.ESPSize, s.SectorSize, least)
+	}
 	roles := make([]Role, len(s.Roles))
 	for i, r := range s.Roles {
 		if r.Size == 0 {
@@ -188,8 +191,24 @@ func (s Spec) plan() ([]part, int64, error) {
 	return parts, s.Size, nil
 }
 
+// Check says what about s makes no sense: what Build would refuse whatever the files hold.
+func (s Spec) Check() error {
+	if err := placeable(s.State); err != nil {
+		return err
+	}
+	s, err := s.withDefaults()
+	if err != nil {
+		return err
+	}
+	_, _, err = s.plan()
+	return err
+}
+
 // Build writes the image to path, sparse. What was there before is replaced only when everything went well.
 func Build(ctx context.Context, s Spec, path string) error {
+	if err := s.Check(); err != nil {
+		return err
+	}
 	s, err := s.withDefaults()
 	if err != nil {
 		return err

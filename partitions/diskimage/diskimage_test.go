@@ -315,7 +315,7 @@ func TestBuildRefuses(t *testing.T) {
 		{"kernel tampered with", func(s *Spec) { s.ESP[5].Content = wrong }, "the release says"},
 		{"state path leaves", func(s *Spec) { s.State[0].Path = "../x" }, "relative path"},
 		{"state path with quotes", func(s *Spec) { s.State[0].Path = `a"b` }, "without quotes"},
-		{"state file twice", func(s *Spec) { s.State[1] = s.State[0] }, "file exists"},
+		{"state file twice", func(s *Spec) { s.State[1] = s.State[0] }, "named twice"},
 		{"state file tampered with", func(s *Spec) { s.State[0].Content = wrong }, "the release says"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -49,11 +49,24 @@ func (s Spec) fillState(ctx context.Context, f *os.File, p part) error {
 	return s.run(ctx, "debugfs", "-w", "-f", commands, fmt.Sprintf("%s?offset=%d", f.Name(), p.start))
 }
 
+// placeable says what is wrong with the paths of files: debugfs has to read them, too.
+func placeable(files []File) error {
+	seen := map[string]bool{}
+	for _, x := range files {
+		if strings.ContainsAny(x.Path, "\"\\\n\x00") || !filepath.IsLocal(strings.TrimSuffix(x.Path, "/")) {
+			return fmt.Errorf("cannot place %q on the state partition: want a relative path without quotes, backslashes and line breaks", x.Path)
+		}
+		path := filepath.Clean(x.Path)
+		if seen[path] && !strings.HasSuffix(x.Path, "/") {
+			return fmt.Errorf("cannot place %q on the state partition: it is named twice", x.Path)
+		}
+		seen[path] = true
+	}
+	return nil
+}
+
 // place writes x below dir.
 func (x File) place(dir string) error {
-	if strings.ContainsAny(x.Path, "\"\\\n\x00") || !filepath.IsLocal(strings.TrimSuffix(x.Path, "/")) {
-		return errors.New("want a relative path without quotes, backslashes and line breaks")
-	}
 	path := filepath.Join(dir, x.Path)
 	if strings.HasSuffix(x.Path, "/") {
 		return os.MkdirAll(path, 0o755)
