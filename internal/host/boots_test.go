@@ -413,12 +413,16 @@ func FuzzState(f *testing.F) {
 	f.Add([]byte(`{"boot":"boot-1","slot":"b","ended":"x","previous":{"boot":"boot-0"},"reset":{"cause":"panic"},"old":["a"],"seen":["b"]}`), []byte(note))
 	f.Add([]byte(`{"boot":"boot-2","reset":{"cause":"strange","slot":"b"}}`), []byte(`{"boot":"boot-2"}`))
 	f.Add([]byte("\x00\x00"), []byte("null"))
+	tree := newComputer(f)
+	tree.put(panicFile, panicText)
+	tree.start("boot-2", updater.A)
 	f.Fuzz(func(t *testing.T, boot, note []byte) {
-		c := newComputer(t)
-		c.put(panicFile, panicText)
+		c := &computer{t: t, root: tree.root, fs: fixtures.NewFS()}
 		c.putState(bootFile, string(boot))
 		c.putState(noteFile, string(note))
-		c.begun("boot-2", updater.A)
+		if err := c.host().Begin(); err != nil {
+			t.Fatal(err)
+		}
 		r := c.reset()
 		causes := []updater.Cause{updater.CauseUnknown, updater.CausePower, updater.CausePanic, updater.CauseWatchdog, updater.CauseDeadline, updater.CauseReboot}
 		if !slices.Contains(causes, r.Cause) || r.Slot != updater.NoSlot && r.Slot.Other() == updater.NoSlot || len(r.Detail) > 2<<10 && len(boot) < 2<<10 {

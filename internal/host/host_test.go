@@ -29,13 +29,13 @@ const (
 
 // computer is a tree of files that looks like a host, and its state partition.
 type computer struct {
-	t    *testing.T
+	t    testing.TB
 	root string
 	fs   durable.FS
 	errs []error
 }
 
-func newComputer(t *testing.T) *computer {
+func newComputer(t testing.TB) *computer {
 	c := &computer{t: t, root: t.TempDir(), fs: fixtures.NewFS()}
 	c.put("proc/uptime", "12.34 45.60\n")
 	c.put("etc/os-release", osRelease)
