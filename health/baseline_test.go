@@ -131,6 +131,33 @@ func TestBaselineRepeatsBriefly(t *testing.T) {
 	}
 }
 
+// TestBaselineIsNotOnTrial: the old slot's uptime is long past any deadline, and its answers may take their time all the same.
+func TestBaselineIsNotOnTrial(t *testing.T) {
+	for limit, want := range map[time.Duration]bool{0: true, time.Minute: true, 10 * time.Second: false} {
+		synctest.Test(t, func(t *testing.T) {
+			fsys := fixtures.NewFS()
+			slow := func(ctx context.Context) error {
+				select {
+				case <-time.After(20 * time.Second):
+					return nil
+				case <-ctx.Done():
+					return errSick
+				}
+			}
+			p := prober(t, health.Config{
+				FS: fsys, Baseline: baselineFile, Limit: limit, Left: func() time.Duration { return time.Second },
+				Builtins: []health.Builtin{{Rule: health.Rule{Name: "x", Level: health.AsBefore}, Func: slow}},
+			})
+			if err := p.Baseline(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if b, _ := fsys.ReadFile(baselineFile); strings.Contains(string(b), `"x":true`) != want {
+				t.Errorf("limit %v: baseline %s, want x %v", limit, b, want)
+			}
+		})
+	}
+}
+
 // TestOldBaselineExcusesNothing: what cannot be replaced is removed, for whatever reason.
 func TestOldBaselineExcusesNothing(t *testing.T) {
 	full := func(op, _ string) error {

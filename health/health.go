@@ -97,7 +97,7 @@ type Config struct {
 	Parallel int              // checks that run at a time; 0 is 4
 	// Limit is the longest that a probe takes; what has not ended by then has failed. 0 is no limit.
 	Limit time.Duration
-	// Left is the time until the machine has to have its answer; it lowers Limit while it is more than 0. May be nil.
+	// Left is the time until a trial has to have its answer; it lowers Limit for Probe while it is more than 0. May be nil.
 	Left func() time.Duration
 
 	FS       durable.FS      // that Baseline is on; nil: the real one
@@ -187,7 +187,7 @@ func (p *Prober) Probe(ctx context.Context) (updater.Report, error) {
 	}
 	before := p.before()
 	fixed := p.fixed()
-	results := p.run(ctx, fixed, scripts, math.MaxInt64)
+	results := p.run(ctx, fixed, scripts, p.limit(), math.MaxInt64)
 	if ctx.Err() != nil {
 		return updater.Report{}, fmt.Errorf("cannot check the system's health: %w", context.Cause(ctx))
 	}
@@ -201,10 +201,13 @@ func (p *Prober) Probe(ctx context.Context) (updater.Report, error) {
 }
 
 // run asks all checks and returns their results in the same order: those of side, a few at a time, and beside them those
-// of file, one after the other. None is repeated for longer than most.
-func (p *Prober) run(ctx context.Context, side, file []check, most time.Duration) []updater.Check {
-	ctx, cancel := p.limit(ctx)
-	defer cancel()
+// of file, one after the other. All together end within limit, if it is more than 0; none is repeated for longer than most.
+func (p *Prober) run(ctx context.Context, side, file []check, limit, most time.Duration) []updater.Check {
+	if limit > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, limit, errLimit)
+		defer cancel()
+	}
 	results := make([]updater.Check, len(side)+len(file))
 	start := time.Now()
 	places := make(chan struct{}, p.c.Parallel)
@@ -225,17 +228,15 @@ func (p *Prober) run(ctx context.Context, side, file []check, most time.Duration
 	return results
 }
 
-func (p *Prober) limit(ctx context.Context) (context.Context, context.CancelFunc) {
-	limit := p.c.Limit
+// limit is how long a probe may take now; 0 is no limit.
+func (p *Prober) limit() time.Duration {
+	limit := max(p.c.Limit, 0)
 	if p.c.Left != nil {
-		if left := p.c.Left(); left > 0 && (limit <= 0 || left < limit) {
+		if left := p.c.Left(); left > 0 && (limit == 0 || left < limit) {
 			limit = left
 		}
 	}
-	if limit <= 0 {
-		return context.WithCancel(ctx)
-	}
-	return context.WithTimeoutCause(ctx, limit, errLimit)
+	return limit
 }
 
 var errLimit = errors.New("it did not pass in the time that all checks have together")
