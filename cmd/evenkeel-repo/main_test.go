@@ -67,7 +67,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"image": makeImage, "flip": flip, "exits": exits, "hold": hold, "noplainkey": noPlainKey, "copydir": copyDir,
-			"loader": makeLoader, "clean": clean,
+			"loader": makeLoader, "clean": clean, "followpage": followPage,
 		},
 	})
 }
