@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/evenkeel-os/evenkeel/internal/durable"
+	"github.com/evenkeel-os/evenkeel/updater"
 )
 
 // disarmFile, in the run directory, holds the id of the boot in which the deadline unit has nothing to do.
@@ -156,10 +157,14 @@ var errNoAnswer = errors.New("the disk does not answer")
 
 // act notes why, and reboots.
 func (d *Deadline) act(ctx context.Context, n Note, unsure error) error {
-	n.Why = fmt.Sprintf("the agent did not confirm slot %s within %v of its start", n.Slot, d.After)
+	slot := "this slot"
+	if n.Slot != updater.NoSlot {
+		slot = "slot " + string(n.Slot)
+	}
+	n.Why = fmt.Sprintf("the agent did not confirm %s within %v of its start", slot, d.After)
 	if unsure != nil {
 		n.Unsure = true
-		n.Why = fmt.Sprintf("nobody could tell within %v whether slot %s is on trial: %v", d.After, n.Slot, unsure)
+		n.Why = fmt.Sprintf("nobody could tell within %v whether %s is on trial: %v", d.After, slot, unsure)
 	}
 	err, late := within(ctx, diskTime, func() error { return d.write(n) })
 	if late {

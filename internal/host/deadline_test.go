@@ -332,6 +332,20 @@ func TestTheNoteReachesTheNextBoot(t *testing.T) {
 	b.want(updater.CauseDeadline, updater.B, sureWhy)
 }
 
+// TestACommandLineWithoutASlot: the note says what it can, and can be read.
+func TestACommandLineWithoutASlot(t *testing.T) {
+	b := newTrialBoot(t).answers(unsure)
+	b.put("proc/cmdline", "quiet\n")
+	b.put("proc/uptime", "601.00 0.00\n")
+	synctest.Test(t, func(t *testing.T) {
+		if err := b.d.Run(t.Context()); err == nil {
+			t.Error("Run returned nil, and the machine still runs")
+		}
+	})
+	b.begun("boot-3", updater.A)
+	b.want(updater.CauseDeadline, updater.NoSlot, "nobody could tell within 10m0s whether this slot is on trial")
+}
+
 func TestDisarmFails(t *testing.T) {
 	c := newComputer(t)
 	h := c.start("boot-1", updater.A)
