@@ -129,7 +129,7 @@ func updateUnderWay(r Record, v View) (Step, bool) {
 	if !ok {
 		return no, true
 	}
-	return shut(r, v, Superseded, "the operator asked for release "+rel.Version), true
+	return shut(r, Superseded, "the operator asked for release "+rel.Version), true
 }
 
 func takeOver(r Record, v View) Step {

@@ -19,7 +19,7 @@ func staging(r Record, v View) Step {
 	}
 	switch {
 	case v.Session.Retries >= maxInstalls:
-		return shut(r, v, GaveUp, "it could not be written")
+		return shut(r, GaveUp, "it could not be written")
 	case !v.Session.Installed:
 		return Step{Do: DoInstall, Slot: t.Slot, Why: "write release " + t.Release.Version + " to slot " + string(t.Slot)}
 	}
@@ -39,7 +39,7 @@ const maxInstalls = 3
 func closeEarly(r Record, v View) (Step, bool) {
 	t := r.Txn
 	if v.Intent.Verb == Cancel {
-		s := shut(r, v, Cancelled, "cancelled by the operator")
+		s := shut(r, Cancelled, "cancelled by the operator")
 		s.Answers = true
 		return s, true
 	}
@@ -47,13 +47,13 @@ func closeEarly(r Record, v View) (Step, bool) {
 		return Step{Do: DoRefresh, Why: "look for releases"}, true
 	}
 	if why := v.Offers.withdrawn(t.Release.Serial); why != "" && !t.Rollback {
-		return shut(r, v, Withdrawn, "withdrawn: "+why), true
+		return shut(r, Withdrawn, "withdrawn: "+why), true
 	}
 	if s, ok := obeyUnderWay(r, v); ok {
 		return s, true
 	}
 	if rel, ok := newer(r, v); ok {
-		return shut(r, v, Superseded, "release "+rel.Version+" is newer"), true
+		return shut(r, Superseded, "release "+rel.Version+" is newer"), true
 	}
 	return Step{}, false
 }
@@ -66,7 +66,7 @@ func newer(r Record, v View) (release.Release, bool) {
 }
 
 // shut saves the outcome first; what it means for the loader is done in Closing.
-func shut(r Record, v View, o Outcome, why string) Step {
+func shut(r Record, o Outcome, why string) Step {
 	n := r.clone()
 	n.Phase, n.Txn.Outcome, n.Txn.Reason = Closing, o, why
 	return Step{Do: DoSave, Record: &n, Event: "closing", Why: string(o) + ": " + why}
@@ -130,7 +130,7 @@ func refuseToArm(r Record, v View) (Step, bool) {
 	t := r.Txn
 	switch {
 	case t.Attempts >= v.Settings.MaxAttempts && t.AttemptBoot != v.Boot.ID:
-		return attemptsSpent(r, v), true
+		return attemptsSpent(r), true
 	case v.Settings.AcceptRisk:
 	case r.LoaderDoubt != "":
 		return Step{Do: DoWait, Why: "the boot loader is not trusted to count down a trial: " + r.LoaderDoubt + " (\"evenkeel retry --force\" trusts it again)"}, true
@@ -141,8 +141,8 @@ func refuseToArm(r Record, v View) (Step, bool) {
 	return Step{}, false
 }
 
-func attemptsSpent(r Record, v View) Step {
-	s := shut(r, v, Interrupted, fmt.Sprintf("%d attempts ended without a verdict", r.Txn.Attempts))
+func attemptsSpent(r Record) Step {
+	s := shut(r, Interrupted, fmt.Sprintf("%d attempts ended without a verdict", r.Txn.Attempts))
 	if r.Txn.Unspent > 0 {
 		s.Record.Txn.Blameless = true
 		s.Record.LoaderDoubt = "it came back without spending a try"
@@ -156,7 +156,7 @@ func arm(r Record, v View) Step {
 	t := r.Txn
 	switch {
 	case t.Rollback && v.Session.Retries >= maxInstalls:
-		return shut(r, v, GaveUp, "the boot files of slot "+string(t.Slot)+" are not as they were")
+		return shut(r, GaveUp, "the boot files of slot "+string(t.Slot)+" are not as they were")
 	case t.Rollback && !v.Session.Checked:
 		return Step{Do: DoVerify, Slot: t.Slot, Why: "are the boot files of slot " + string(t.Slot) + " as they were?"}
 	case v.Session.Asked != Arm:
@@ -220,7 +220,7 @@ func startTrial(r Record, v View) Step {
 	}
 	if t.Boots > t.Tries {
 		n.LoaderDoubt = fmt.Sprintf("it started slot %s %d times for %d tries", t.Slot, t.Boots, t.Tries)
-		return shut(n, v, Unhealthy, "never confirmed in "+fmt.Sprint(t.Tries)+" boots")
+		return shut(n, Unhealthy, "never confirmed in "+fmt.Sprint(t.Tries)+" boots")
 	}
 	n.Phase = InTrial
 	return Step{Do: DoSave, Record: &n, Event: "trial", Why: fmt.Sprintf("slot %s runs on trial, boot %d of %d", t.Slot, t.Boots, t.Tries)}
@@ -280,7 +280,7 @@ func left(r Record, v View) Step {
 		if r.Phase == InTrial {
 			o = Unhealthy
 		}
-		s := shut(r, v, o, why)
+		s := shut(r, o, why)
 		s.Record.LoaderCounts = true
 		return s
 	}
@@ -301,7 +301,7 @@ func neverStarted(r Record, v View) Step {
 	if n.Txn.Unspent < 2 {
 		return Step{Do: DoSave, Record: &n, Event: "interrupted", Why: why}
 	}
-	s := shut(n, v, Interrupted, why+", twice, and spent no try")
+	s := shut(n, Interrupted, why+", twice, and spent no try")
 	s.Record.Txn.Blameless = true
 	s.Record.LoaderDoubt = why + ", twice, and spent no try"
 	return s
@@ -342,7 +342,7 @@ func confirming(r Record, v View) Step {
 	if !v.Session.Confirmed {
 		return Step{Do: DoConfirm, Slot: t.Slot, Why: "slot " + string(t.Slot) + " becomes the default"}
 	}
-	return shut(r, v, Confirmed, "its health checks passed")
+	return shut(r, Confirmed, "its health checks passed")
 }
 
 // reverting: a failure is saved, so there is never another Try; the slot may boot once more and comes back here.
@@ -352,7 +352,7 @@ func reverting(r Record, v View) Step {
 			return s
 		}
 	}
-	return shut(r, v, r.Txn.Outcome, r.Txn.Reason)
+	return shut(r, r.Txn.Outcome, r.Txn.Reason)
 }
 
 // closing: the outcome is saved. What it means for the loader is done again until it holds, and then the record

@@ -64,7 +64,9 @@ func TestWatcherLeaves(t *testing.T) {
 		t.Fatal(err)
 	}
 	leave()
-	<-ended
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
 	for watchers(s.feed) > 0 { // the server has to notice, and nobody can wait for that
 		runtime.Gosched()
 	}
