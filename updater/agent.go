@@ -40,6 +40,7 @@ type Agent struct {
 	offers   Offers
 	intent   Intent
 	answer   chan Answer
+	seen     chan Answer             // of the intent that the present step knows of
 	cancel   context.CancelCauseFunc // of the install that runs now
 	lastErr  error
 	wake     chan struct{}
@@ -114,6 +115,7 @@ func (a *Agent) Step(ctx context.Context) (Step, error) {
 	v, err := a.observe()
 	if err != nil {
 		a.note(Step{Do: DoHalt, Why: err.Error()}, err)
+		a.learn(func(*Session) { a.seen = a.answer })
 		a.reply(Answer{Refused: true, Message: err.Error()})
 		return Step{Do: DoHalt, Why: err.Error()}, err
 	}
@@ -144,6 +146,7 @@ func (a *Agent) observe() (View, error) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.seen = a.answer
 	v.Offers, v.Intent, v.Session, v.Settings, v.Now = a.offers, a.intent, a.session, a.o.Settings, a.o.Now()
 	if !a.disarmed && a.o.Disarm != nil && !OnTrial(a.rec, v.Running, v.Loader) {
 		a.disarmed = a.o.Disarm() == nil
@@ -215,7 +218,11 @@ func (a *Agent) do(ctx context.Context, v View, s Step) error {
 	case DoReboot:
 		return a.reboot(ctx)
 	}
-	return a.write(s)
+	err := a.write(s)
+	if err == nil {
+		a.emit(v, a.rec, s)
+	}
+	return err
 }
 
 // write is the four verbs and Settle: everything that changes what the firmware does.
@@ -423,14 +430,14 @@ func (a *Agent) emit(v View, before Record, s Step) {
 		return
 	}
 	e := Event{Time: a.o.Now(), Boot: v.Boot.ID, Kind: s.Event, Message: s.Why, Slot: v.Running}
-	t := s.Record.Txn
-	if t == nil {
-		t = before.Txn
+	t := before.Txn
+	if s.Record != nil && s.Record.Txn != nil {
+		t = s.Record.Txn
 	}
 	if t != nil {
 		e.Txn, e.Slot, e.Version, e.Serial = t.ID, t.Slot, t.Release.Version, t.Release.Serial
 		e.By = t.By
-		if s.Record.Phase == Reverting { // once is enough
+		if s.Record != nil && s.Record.Phase == Reverting { // once is enough
 			e.Checks = t.Checks
 		}
 	}
@@ -452,13 +459,17 @@ func (a *Agent) learn(f func(*Session)) {
 	f(&a.session)
 }
 
+// reply answers the intent that the present step was decided from. One that came in since then is for the next step.
 func (a *Agent) reply(ans Answer) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.answer != a.seen {
+		return
+	}
 	if a.answer != nil {
 		a.answer <- ans
 	}
-	a.intent, a.answer = Intent{}, nil
+	a.intent, a.answer, a.seen = Intent{}, nil, nil
 }
 
 func (a *Agent) note(s Step, err error) {

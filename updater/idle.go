@@ -26,7 +26,11 @@ func fallback(r Record, v View) Step {
 	if s, ok := blame(r, v, run.Other()); ok {
 		return s
 	}
-	return Step{Do: DoConfirm, Slot: run, Why: "fell back to slot " + string(run) + ", and it is well"}
+	s := Step{Do: DoConfirm, Slot: run, Why: "fell back to slot " + string(run) + ", and it is well"}
+	if r.Slots[run.Other()].State != Failed { // the history does not know yet
+		s.Event = "fell back"
+	}
+	return s
 }
 
 // blame blocks the release of a default slot that died, while the evidence can still be read: it is gone at the next boot.

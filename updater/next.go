@@ -90,7 +90,7 @@ type Step struct {
 	Slot    Slot
 	Stage   Stage
 	Record  *Record // Save
-	Event   string  // Save: the kind of event that it means; "" for none
+	Event   string  // the kind of event that it means once it is done; "" for none
 	Why     string  // for people: the log, "status" and "why"
 	Refused bool    // the answer is that the intent was refused
 	Answers bool    // Save: it also answers the intent
