@@ -1,0 +1,50 @@
+# The Debian that the virtual machines run, as a tar file: a minimal bookworm with systemd and Debian's kernel, and of the
+# kernel's modules only those that a virtual machine needs. What makes an appliance of it is added by internal/vmtest.
+#
+#   . scripts/lib/vm-base.sh
+#   vm_base DIRECTORY       prints the path of the tar file, which is made in DIRECTORY once
+#
+# Needs mmdebstrap, and the network when there is nothing in DIRECTORY. Not root: then user namespaces (uidmap).
+# shellcheck shell=sh
+
+VM_SUITE=bookworm
+VM_MIRROR=${VM_MIRROR:-http://deb.debian.org/debian}
+VM_SECURITY=${VM_SECURITY:-http://deb.debian.org/debian-security}
+
+VM_PACKAGES='systemd systemd-sysv udev dbus kmod busybox-static ca-certificates linux-image-amd64'
+
+# What no appliance reads. A later --path-include takes files out of an exclusion again.
+VM_EXCLUDE='/usr/share/doc/* /usr/share/man/* /usr/share/locale/* /usr/share/i18n/* /usr/share/info/* /usr/share/lintian/*
+ /usr/share/zoneinfo/* /usr/share/bash-completion/* /usr/lib/x86_64-linux-gnu/gconv/*
+ /lib/udev/hwdb.d/* /boot/System.map* /lib/modules/*'
+VM_INCLUDE='/usr/share/doc/*/copyright /lib/modules/*/modules.*'
+VM_MODULES='crypto/crc32c_generic lib/libcrc32c lib/crc16 drivers/virtio/* drivers/block/virtio_blk drivers/net/virtio_net
+ drivers/net/net_failover net/core/failover drivers/char/hw_random/virtio-rng drivers/char/hw_random/rng-core drivers/watchdog/watchdog
+ drivers/watchdog/i6300esb drivers/firmware/efi/efi-pstore fs/squashfs/squashfs fs/ext4/ext4 fs/jbd2/jbd2 fs/mbcache fs/fat/fat fs/fat/vfat
+ fs/nls/nls_ascii fs/nls/nls_cp437 fs/efivarfs/efivarfs fs/autofs/autofs4'
+
+vm_base() {
+	vm_key=$(cat scripts/lib/vm-base.sh | sha256sum | cut -c 1-16)
+	vm_tar=$1/base-$vm_key.tar
+	if [ ! -e "$vm_tar" ]; then
+		say "making a Debian $VM_SUITE (once)"
+		vm_make_base "$vm_tar.part"
+		mv "$vm_tar.part" "$vm_tar"
+		find "$1" -maxdepth 1 -name 'base-*.tar' ! -path "$vm_tar" -delete
+	fi
+	echo "$vm_tar"
+}
+
+vm_make_base() {
+	vm_output=$1
+	set --
+	for vm_word in $VM_EXCLUDE; do set -- "$@" "--dpkgopt=path-exclude=$vm_word"; done
+	for vm_word in $VM_INCLUDE; do set -- "$@" "--dpkgopt=path-include=$vm_word"; done
+	for vm_word in $VM_MODULES; do set -- "$@" "--dpkgopt=path-include=/lib/modules/*/kernel/$vm_word.ko"; done
+	# The image has an initrd of its own: INITRD=No keeps the kernel's hook from making one.
+	printf 'deb %s %s main\ndeb %s %s-security main\n' "$VM_MIRROR" "$VM_SUITE" "$VM_SECURITY" "$VM_SUITE" |
+		INITRD=No SOURCE_DATE_EPOCH=1764028800 mmdebstrap --quiet --variant=essential --format=tar \
+			--include="$(echo "$VM_PACKAGES" | tr ' ' ,)" --aptopt='APT::Install-Recommends "false"' --aptopt='Acquire::Languages "none"' \
+			--dpkgopt=force-unsafe-io "$@" "$VM_SUITE" "$vm_output" - >&2 ||
+		die "cannot make a Debian: see above"
+}
