@@ -179,6 +179,7 @@ func pace(u config.Update) updater.Pace {
 // onStep logs what is new. Waits repeat themselves.
 func (d *serving) onStep(s updater.Step, err error) {
 	d.feed.Tell(control.Message{Step: stepOf(s, err)})
+	err = plainly(err)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	line := string(s.Do) + s.Why

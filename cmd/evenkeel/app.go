@@ -45,6 +45,7 @@ type app struct {
 	now            func() time.Time
 	version        string
 	terminal       bool // stderr is one
+	root           bool // it may do everything
 
 	file    string   // --config
 	sets    []string // --set
@@ -82,7 +83,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 
 func (a *app) complain(err error, code int) {
 	fmt.Fprintf(a.stderr, "evenkeel: %s\n", err)
-	if hint := hint(err, code, a.started); hint != "" {
+	if hint := a.hint(err, code); hint != "" {
 		fmt.Fprintf(a.stderr, "evenkeel: %s\n", hint)
 	}
 	if !a.json {
@@ -97,11 +98,11 @@ func (a *app) complain(err error, code int) {
 }
 
 // hint says what to do about err, where err does not say it itself.
-func hint(err error, code int, started bool) string {
+func (a *app) hint(err error, code int) string {
 	switch {
-	case !started:
+	case !a.started:
 		return "see evenkeel help"
-	case errors.Is(err, fs.ErrPermission):
+	case errors.Is(err, fs.ErrPermission) && !a.root:
 		return "it takes root: run it with sudo"
 	case code == exitConfig && errors.Is(err, fs.ErrNotExist):
 		return "write one (docs/configuration.md), or name another with --config"

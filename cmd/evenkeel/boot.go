@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -36,21 +37,25 @@ func (a *app) bootCommand() *cobra.Command {
 	return c
 }
 
-// configOrDefaults returns the defaults where the configuration is wrong: they find the slots of most machines.
+// configOrDefaults returns the best configuration there is: the right one, else what the image says without the overrides on
+// the state partition, else the defaults, which find the slots of most machines.
 func (a *app) configOrDefaults(warn logf) config.Config {
 	l, err := a.config()
 	if err == nil {
 		return l.Config
 	}
 	warn(err.Error())
-	d, err := config.Load(config.Sources{
-		File: "/dev/null", NoDir: true, Env: a.lookup,
-		Flags: []config.Flag{{Name: "unknown", Key: "product", Value: "unknown"}, {Name: "unknown", Key: "compatible", Value: "unknown"}},
-	})
-	if err != nil {
+	if l, err = config.Load(config.Sources{File: a.file, NoDir: true, Env: a.lookup}); err == nil {
+		return l.Config
+	}
+	d := config.Sources{File: os.DevNull, NoDir: true, Env: a.lookup}
+	for _, required := range []string{"product", "compatible", "repository.urls"} {
+		d.Flags = append(d.Flags, config.Flag{Name: "unknown", Key: required, Value: "file:///unknown"})
+	}
+	if l, err = config.Load(d); err != nil {
 		warn(err.Error())
 	}
-	return d.Config
+	return l.Config
 }
 
 // settle is the first thing of ours in each boot. The two halves do not wait for each other's success.

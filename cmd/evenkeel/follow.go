@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/evenkeel-os/evenkeel/image"
 	"github.com/evenkeel-os/evenkeel/internal/control"
@@ -28,13 +29,10 @@ type follower struct {
 
 // goesOn reports whether there is more to come.
 func (f *follower) goesOn() bool {
-	switch {
-	case f.answer.Refused:
-		return false
-	case f.answered == nil:
-		return true
+	if f.answered == nil {
+		return true // also when it was refused: what led to that is told on the way
 	}
-	return f.follow && f.answered.Do != updater.DoAnswer && f.rest == nil
+	return !f.answer.Refused && f.follow && f.answered.Do != updater.DoAnswer && f.rest == nil
 }
 
 func (f *follower) rebooting() bool { return f.rest != nil && f.rest.Do == updater.DoReboot }
@@ -61,7 +59,7 @@ func (f *follower) hear(m control.Message) {
 		f.app.note("%s: %s", m.Event.Kind, m.Event.Message)
 		for _, c := range m.Event.Checks {
 			if !c.OK && c.Output != "" {
-				f.app.note("%s", indent(c.Name+": "+c.Output, "    "))
+				f.app.note("%s", indent(checkText(c), "    "))
 			}
 		}
 	case m.Step != nil:
@@ -79,7 +77,7 @@ func (f *follower) step(s *control.Step) {
 		f.unread, f.suspect = s.Error, s.Suspect
 	}
 	switch {
-	case f.answered == nil && s.Answers && s.Error == "":
+	case f.answered == nil && (s.Answers && s.Error == "" || f.answer.Refused && (s.Answers || s.Error != "")):
 		f.answered = s
 	case f.answered != nil && s.Rests():
 		f.rest = s
@@ -88,15 +86,27 @@ func (f *follower) step(s *control.Step) {
 
 // stepOf describes a step to whoever follows.
 func stepOf(s updater.Step, err error) *control.Step {
-	m := control.StepOf(s, err)
+	m := control.StepOf(s, plainly(err))
 	m.Suspect = untrusted(err)
 	return m
 }
 
-// untrusted: the bytes came, and they are not to be trusted.
+// plainly drops what a step says of its failure where the failure says it again.
+func plainly(err error) error {
+	if inner := errors.Unwrap(err); inner != nil && strings.HasPrefix(inner.Error(), "cannot ") {
+		return inner
+	}
+	return err
+}
+
+// untrusted: the bytes came from the repository, and they are not to be trusted.
 func untrusted(err error) bool {
+	var t *tuf.Error
+	if errors.As(err, &t) {
+		return t.Blame != tuf.BlameHost
+	}
 	var corrupt *image.CorruptError
-	return errors.Is(err, tuf.ErrTrust) || errors.As(err, &corrupt)
+	return errors.As(err, &corrupt)
 }
 
 // operated is what a mutating command prints with --json.
@@ -124,7 +134,7 @@ func (f *follower) conclude(st status) error {
 		}
 	case f.rest != nil:
 		out.Message, code = f.rest.Why, f.ended(st)
-		if n := len(f.events); n > 0 && code == exitFailed {
+		if n := len(f.events); n > 0 && st.Phase == updater.Idle && !f.rebooting() { // how it ended, not what comes next
 			out.Message = f.events[n-1].Message
 		}
 	}

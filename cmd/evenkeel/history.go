@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -63,16 +64,21 @@ func readEvents(log *durable.Log) ([]updater.Event, error) {
 	return events, err
 }
 
-// eventText shows an event in a line, and the health checks that failed below it.
+// eventText shows an event in a line, and below it the health checks that failed, or the last words of a kernel.
 func eventText(e updater.Event) string {
 	when := "(no date)"
 	if !e.Time.IsZero() {
 		when = e.Time.UTC().Format("2006-01-02 15:04:05")
 	}
-	text := fmt.Sprintf("%s  %-12s %s", when, e.Kind, e.Message)
+	below := strings.Repeat(" ", 36)
+	message, more, _ := strings.Cut(e.Message, "\n")
+	text := fmt.Sprintf("%-19s  %-13s  %s", when, e.Kind, message)
+	if more != "" && e.Kind != "closing" { // the next event says it again
+		text += "\n" + indent(more, below+quote)
+	}
 	for _, c := range e.Checks {
 		if !c.OK {
-			text += "\n" + indent(checkText(c), "                       ")
+			text += "\n" + indent(checkText(c), below)
 		}
 	}
 	return text

@@ -48,6 +48,7 @@ type machine struct {
 	store     store
 	history   *durable.Log
 	this      release.Host
+	version   string // of this agent
 	now       func() time.Time
 }
 
@@ -204,7 +205,7 @@ func (m *machine) reachable(ctx context.Context) error {
 // early unit must work in an image in which those are broken.
 func (a *app) bareMachine(c config.Config, warn logf) (*machine, error) {
 	m := &machine{
-		cfg: c, host: newHost(c, warn), now: a.now,
+		cfg: c, host: newHost(c, warn), version: a.version, now: a.now,
 		history: durable.NewLog(durable.OS{}, filepath.Join(c.State.Dir, historyFile), historySize),
 	}
 	var err error

@@ -19,7 +19,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	a := &app{
 		stdout: os.Stdout, stderr: os.Stderr, lookup: os.LookupEnv, now: time.Now, version: version,
-		terminal: term.IsTerminal(int(os.Stderr.Fd())),
+		terminal: term.IsTerminal(int(os.Stderr.Fd())), root: os.Geteuid() == 0,
 	}
 	code := a.run(ctx, os.Args[1:])
 	stop()

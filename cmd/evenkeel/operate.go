@@ -163,7 +163,7 @@ func (f *follower) alone(ctx context.Context, m *machine) error {
 			if ctx.Err() != nil {
 				return failure(exitFailed, "stopped: \"evenkeel %s\" goes on from here, and \"evenkeel cancel\" calls it off", f.intent.Verb)
 			}
-			return err
+			return plainly(err)
 		}
 	}
 	st, err := agent.Status(ctx)

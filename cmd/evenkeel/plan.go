@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/evenkeel-os/evenkeel/image"
+	"github.com/evenkeel-os/evenkeel/internal/config"
 	"github.com/evenkeel-os/evenkeel/release"
 	"github.com/evenkeel-os/evenkeel/updater"
 )
@@ -25,13 +26,40 @@ func (a *app) planCommand() *cobra.Command {
 
 // planned is what "plan --json" prints.
 type planned struct {
-	Version string             `json:"version,omitempty"`
-	Serial  uint64             `json:"serial,omitempty"`
-	Slot    updater.Slot       `json:"slot,omitempty"`
-	Message string             `json:"message"`
-	Roles   []updater.RolePlan `json:"roles,omitempty"`
-	Total   image.Stats        `json:"total"`
-	Over    bool               `json:"over_limit"` // update.max_bytes forbids it
+	Version string       `json:"version,omitempty"`
+	Serial  uint64       `json:"serial,omitempty"`
+	Slot    updater.Slot `json:"slot,omitempty"`
+	Message string       `json:"message"`
+	Roles   []rolePlan   `json:"roles,omitempty"`
+	Total   amounts      `json:"total"`
+	Over    bool         `json:"over_limit"` // update.max_bytes forbids it
+}
+
+type rolePlan struct {
+	Role  release.Role `json:"role"`
+	Kind  release.Kind `json:"kind"`
+	Bytes amounts      `json:"bytes"`
+}
+
+// amounts are numbers of bytes.
+type amounts struct {
+	Total   int64 `json:"total"`
+	There   int64 `json:"there"`   // right in the slot already
+	Zeros   int64 `json:"zeros"`   // to be made, not fetched
+	Fetched int64 `json:"fetched"` // to be fetched, compressed
+	Copied  int64 `json:"copied"`  // to be copied from the running slot
+	Written int64 `json:"written"` // to be written
+}
+
+func amountsOf(s image.Stats) amounts {
+	return amounts{Total: s.Total, There: s.Reused, Zeros: s.Zeroed, Fetched: s.Fetched, Copied: s.Copied, Written: s.Written}
+}
+
+func (a amounts) plus(b amounts) amounts {
+	return amounts{
+		Total: a.Total + b.Total, There: a.There + b.There, Zeros: a.Zeros + b.Zeros,
+		Fetched: a.Fetched + b.Fetched, Copied: a.Copied + b.Copied, Written: a.Written + b.Written,
+	}
 }
 
 func (a *app) plan(ctx context.Context, want string) error {
@@ -52,24 +80,33 @@ func (a *app) plan(ctx context.Context, want string) error {
 	if err != nil {
 		return err
 	}
-	p := planned{Version: rel.Version, Serial: rel.Serial, Slot: slot, Message: why, Roles: roles}
+	p := planned{Version: rel.Version, Serial: rel.Serial, Slot: slot, Message: why}
 	for _, r := range roles {
-		p.Total = sum(p.Total, r.Stats)
+		bytes := amountsOf(r.Stats)
+		p.Roles, p.Total = append(p.Roles, rolePlan{r.Role, r.Kind, bytes}), p.Total.plus(bytes)
 	}
-	p.Over = m.cfg.Update.MaxBytes > 0 && p.Total.Fetched > int64(m.cfg.Update.MaxBytes)
-	if a.json {
-		return a.print(p)
+	limit := m.cfg.Update.MaxBytes
+	p.Over = limit > 0 && p.Total.Fetched > int64(limit)
+	return a.show(p, limit)
+}
+
+func (a *app) show(p planned, limit config.Size) error {
+	if !a.json {
+		a.printPlan(p)
 	}
-	a.printPlan(p)
-	if p.Over {
-		return failure(exitWaiting, "that is more than update.max_bytes allows: %s", m.cfg.Update.MaxBytes)
+	if !p.Over {
+		return a.result(p)
 	}
-	return nil
+	err := fmt.Errorf("that is more to fetch than update.max_bytes allows: %s", limit)
+	return &exitError{exitWaiting, &reported{p, err}}
 }
 
 // choose returns the release that would be installed; serial 0: none, and why.
 func (m *machine) choose(ctx context.Context, st status, want string) (release.Release, string, error) {
 	releases, err := m.source.Offers(ctx)
+	if len(st.Trust.Roles) < 2 { // the built-in root alone
+		return release.Release{}, "", failure(exitFailed, "nothing is known of the repository yet: run \"evenkeel check\" first")
+	}
 	if err != nil {
 		return release.Release{}, "", err
 	}
@@ -93,23 +130,16 @@ func (m *machine) choose(ctx context.Context, st status, want string) (release.R
 	return release.Release{}, st.Next.Why, nil
 }
 
-func sum(a, b image.Stats) image.Stats {
-	return image.Stats{
-		Total: a.Total + b.Total, Reused: a.Reused + b.Reused, Zeroed: a.Zeroed + b.Zeroed, Written: a.Written + b.Written,
-		Fetched: a.Fetched + b.Fetched, Copied: a.Copied + b.Copied,
-	}
-}
-
 func (a *app) printPlan(p planned) {
 	a.say("%s", p.Message)
 	t := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(t, "ROLE\tSIZE\tTHERE ALREADY\tZEROS\tTO FETCH\tTO COPY\tTO WRITE\t")
-	row := func(name string, s image.Stats) {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", name, bytesText(s.Total), bytesText(s.Reused), bytesText(s.Zeroed),
-			bytesText(s.Fetched), bytesText(s.Copied), bytesText(s.Written))
+	row := func(name string, b amounts) {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", name, bytesText(b.Total), bytesText(b.There), bytesText(b.Zeros),
+			bytesText(b.Fetched), bytesText(b.Copied), bytesText(b.Written))
 	}
 	for _, r := range p.Roles {
-		row(string(r.Role), r.Stats)
+		row(string(r.Role), r.Bytes)
 	}
 	row("all", p.Total)
 	_ = t.Flush() // nobody reads a standard output that fails

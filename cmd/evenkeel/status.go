@@ -48,6 +48,7 @@ type status struct {
 type agentStatus struct {
 	Running bool   `json:"running"`
 	Version string `json:"version"`
+	Mode    string `json:"mode"` // update.mode
 }
 
 type txnStatus struct {
@@ -97,7 +98,7 @@ type offerStatus struct {
 func (m *machine) status(st updater.Status, agent bool) status {
 	s := status{
 		Product: m.cfg.Product, Version: st.Release.Version, Serial: st.Release.Serial, Running: st.Running, Default: st.Loader.Default,
-		Agent: agentStatus{Running: agent, Version: m.this.Agent}, Phase: st.Record.Phase,
+		Agent: agentStatus{Running: agent, Version: m.version, Mode: m.cfg.Update.Mode}, Phase: st.Record.Phase,
 		Next:    nextStatus{st.Next.Do, st.Next.Slot, st.Next.Why},
 		Error:   st.Error,
 		Blocked: st.Record.Blocked, Last: st.Record.Last, LastBoot: st.Boot.Reset, Uptime: int64(st.Boot.Uptime.Seconds()),
@@ -107,6 +108,7 @@ func (m *machine) status(st updater.Status, agent bool) status {
 		s.Trust = m.source.Report()
 	}
 	s.Since, s.By = m.approved(st)
+	s.Next.Why, s.Error = s.brief(s.Next.Why), s.brief(s.Error)
 	for _, slot := range []updater.Slot{updater.A, updater.B} {
 		r := st.Record.Slots[slot]
 		s.Slots = append(s.Slots, slotStatus{slot, r.State, r.Version, r.Serial, r.Since, st.Loader.Enabled(slot)})
@@ -119,7 +121,7 @@ func (m *machine) status(st updater.Status, agent bool) status {
 		if rel.Serial == st.Release.Serial {
 			not = "it runs"
 		}
-		s.Offers = append(s.Offers, offerStatus{rel.Version, rel.Serial, not})
+		s.Offers = append(s.Offers, offerStatus{rel.Version, rel.Serial, s.brief(not)})
 	}
 	if t := st.Record.Txn; t != nil {
 		s.Update = &txnStatus{
@@ -127,6 +129,19 @@ func (m *machine) status(st updater.Status, agent bool) status {
 		}
 	}
 	return s
+}
+
+// brief keeps what a panic left out of sentences: blocked and last hold all of it.
+func (s status) brief(text string) string {
+	for _, b := range s.Blocked {
+		text = strings.ReplaceAll(text, b.Reason, firstLine(b.Reason))
+	}
+	return text
+}
+
+func firstLine(s string) string {
+	line, _, _ := strings.Cut(s, "\n")
+	return line
 }
 
 // approved says since when what runs is confirmed, and who wanted it, as the history remembers it.
@@ -234,7 +249,7 @@ func (s status) text() string {
 	line("Next", "%s", s.Next.Why)
 	line("Error", "%s", s.Error)
 	for _, b := range s.Blocked {
-		line("Blocked", "%s (serial %d), %s: %s", b.Version, b.Serial, b.Outcome, b.Reason)
+		line("Blocked", "%s (serial %d), %s: %s", b.Version, b.Serial, b.Outcome, firstLine(b.Reason))
 	}
 	if l := s.Last; l != nil {
 		line("Last", "%s", closedText(*l))
@@ -250,7 +265,7 @@ func (s status) text() string {
 
 func (a agentStatus) String() string {
 	if a.Running {
-		return "running, version " + a.Version
+		return fmt.Sprintf("running, version %s, mode %s", a.Version, a.Mode)
 	}
 	return "not running"
 }
@@ -274,7 +289,7 @@ func (s status) up() string {
 	}
 	text := (time.Duration(s.Uptime) * time.Second).String()
 	if why := resetText(s.LastBoot); why != "" {
-		text += "; " + why
+		text += "; " + firstLine(why)
 	}
 	return text
 }
@@ -318,7 +333,7 @@ func closedText(l updater.Closed) string {
 	if l.Rollback {
 		what = "rollback to "
 	}
-	text := fmt.Sprintf("%s%s in slot %s: %s, %s", what, l.Version, l.Slot, l.Outcome, l.Reason)
+	text := fmt.Sprintf("%s%s in slot %s: %s, %s", what, l.Version, l.Slot, l.Outcome, firstLine(l.Reason))
 	if !l.At.IsZero() {
 		text += " (" + dateText(l.At) + ")"
 	}

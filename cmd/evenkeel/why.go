@@ -63,6 +63,9 @@ func (s status) reasons() reasons {
 	for _, p := range s.Trust.Problems {
 		r.Others = append(r.Others, "a release cannot be used: "+p)
 	}
+	if s.Agent.Mode == "off" {
+		r.Others = append(r.Others, "update.mode is \"off\": nobody looks for releases unless an operator says \"evenkeel check\" or \"evenkeel update\"")
+	}
 	if !s.Agent.Running {
 		r.Others = append(r.Others, "no agent runs: nothing happens by itself")
 	}
@@ -110,6 +113,10 @@ func (r reasons) text() string {
 	}
 	if l := r.FellBack; l != nil {
 		line("Last:   %s", closedText(*l))
+		if _, more, ok := strings.Cut(l.Reason, "\n"); ok {
+			line("%s", indent(more, "        "+quote))
+			r.LastBoot = firstLine(r.LastBoot) // which ended by the same
+		}
 		for _, c := range l.Checks {
 			if !c.OK {
 				line("%s", indent(checkText(c), "        "))
@@ -117,9 +124,15 @@ func (r reasons) text() string {
 		}
 	}
 	if r.LastBoot != "" {
-		line("Boot:   %s", r.LastBoot)
+		line("Boot:   %s", firstLine(r.LastBoot))
+		if _, more, ok := strings.Cut(r.LastBoot, "\n"); ok {
+			line("%s", indent(more, "        "+quote))
+		}
 	}
 	for _, o := range r.Releases {
+		if strings.Contains(r.Now, o.Not) {
+			continue // said already
+		}
 		line("Not:    release %s (serial %d) is not installed: %s", o.Version, o.Serial, o.Not)
 	}
 	for _, o := range r.Others {
@@ -139,7 +152,7 @@ func checkText(c updater.Check) string {
 	}
 	text := fmt.Sprintf("%s %s after %s", c.Name, verdict, c.Took.Round(1e7))
 	if c.Output != "" {
-		text += "\n" + indent(c.Output, "  ")
+		text += "\n" + indent(c.Output, quote)
 	}
 	return text
 }

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -30,7 +31,7 @@ var update = flag.Bool("update", false, "write what the scripts print into their
 const imageSize = 1 << 20
 
 // patience bounds how long a script waits for what a machine should say. It is no measure of anything.
-const patience = 3 * time.Minute
+const patience = 2 * time.Minute
 
 // world is what a script works on: one machine in $M, and one repository.
 type world struct {
@@ -50,7 +51,7 @@ func setup(e *testscript.Env) error {
 	srv := httptest.NewServer(w.repo)
 	w.url = srv.URL
 	e.Defer(func() {
-		_ = w.powerOff()
+		w.powerOff()
 		srv.CloseClientConnections()
 		srv.Close()
 	})
@@ -89,6 +90,30 @@ func cmdOn(ts *testscript.TestScript, _ bool, _ []string) {
 	ctx, off := context.WithCancel(context.Background())
 	w.off, w.down = off, make(chan error, 1)
 	go func() { w.down <- w.machine.Run(ctx) }()
+}
+
+// cmdBoot is "boot": the machine is on, and its agent is not there.
+func cmdBoot(ts *testscript.TestScript, _ bool, _ []string) {
+	ts.Check(worldOf(ts).machine.BootWithoutAgent())
+}
+
+// cmdBlock is "block": a health check hangs until "unblock".
+func cmdBlock(ts *testscript.TestScript, _ bool, _ []string) {
+	dir := filepath.Join(worldOf(ts).dir, "os")
+	ts.Check(syscall.Mkfifo(filepath.Join(dir, "fifo"), 0o600))
+	script := "#!/bin/sh\nread line <" + filepath.Join(dir, "fifo") + "\n"
+	ts.Check(os.WriteFile(filepath.Join(dir, "health/required.d/20-slow"), []byte(script), 0o755))
+}
+
+func cmdUnblock(ts *testscript.TestScript, _ bool, _ []string) {
+	ts.Check(os.Remove(filepath.Join(worldOf(ts).dir, "os/health/required.d/20-slow")))
+}
+
+// cmdInterrupt is "interrupt NAME": what ^C does to a command in the background.
+func cmdInterrupt(ts *testscript.TestScript, _ bool, _ []string) {
+	for _, c := range ts.BackgroundCmds() {
+		ts.Check(c.Process.Signal(os.Interrupt))
+	}
 }
 
 // cmdOff is "off": it presses the power button and waits.
@@ -199,7 +224,7 @@ var masks = []struct {
 	what *regexp.Regexp
 	mask string
 }{
-	{regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`), "TIME"},
+	{regexp.MustCompile(`20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`), "TIME"},
 	{regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d`), "YYYY-MM-DD hh:mm:ss"},
 	{regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d`), "YYYY-MM-DD hh:mm"},
 	{regexp.MustCompile(`\b\d+(\.\d+)?m?s\b`), "N s"},
@@ -318,4 +343,30 @@ func cmdDamage(ts *testscript.TestScript, _ bool, args []string) {
 		}
 	}
 	ts.Check(os.WriteFile(name, data, 0o600))
+}
+
+// cmdExpand is "expand FILE TO": it copies a file with $M and $URL filled in.
+func cmdExpand(ts *testscript.TestScript, _ bool, args []string) {
+	text := strings.NewReplacer("$M", worldOf(ts).dir, "$URL", worldOf(ts).url).Replace(ts.ReadFile(args[0]))
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(text), 0o600))
+}
+
+// cmdAside is "aside": bytes that could not be read are kept for a person.
+func cmdAside(ts *testscript.TestScript, _ bool, _ []string) {
+	names, err := filepath.Glob(filepath.Join(worldOf(ts).dir, "state/record.*"))
+	ts.Check(err)
+	if len(names) == 0 {
+		ts.Fatalf("nothing was kept aside")
+	}
+}
+
+// cmdUnmount is "unmount": the state partition is not mounted any more.
+func cmdUnmount(ts *testscript.TestScript, _ bool, _ []string) {
+	name := filepath.Join(worldOf(ts).dir, "host/proc/self/mountinfo")
+	lines := strings.SplitAfter(ts.ReadFile(name), "\n")
+	kept := slices.DeleteFunc(lines, func(l string) bool { return strings.Contains(l, "/state ") })
+	if len(kept) == len(lines) {
+		ts.Fatalf("it was not mounted")
+	}
+	ts.Check(os.WriteFile(name, []byte(strings.Join(kept, "")), 0o600))
 }

@@ -8,6 +8,9 @@ import (
 // width is how wide text for people is, on a terminal and elsewhere: what a script reads is --json.
 const width = 80
 
+// quote begins a line that somebody else has written: a health check, a kernel. Such lines stay as they are.
+const quote = "| "
+
 // wrap breaks lines that are too wide at blanks. What belongs to a line is indented to where its last column begins; words
 // that are too long stay whole, for a broken path or digest is of no use.
 func wrap(s string) string {
@@ -20,7 +23,7 @@ func wrap(s string) string {
 
 func wrapLine(l string) string {
 	l = strings.TrimRight(l, " ")
-	if utf8.RuneCountInString(l) <= width {
+	if utf8.RuneCountInString(l) <= width || strings.HasPrefix(strings.TrimLeft(l, " "), quote) {
 		return l
 	}
 	hang := hanging(l)
