@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -68,7 +69,9 @@ func (a *app) run(ctx context.Context, args []string) int {
 	if code == exitUsage && !a.started {
 		fmt.Fprintln(a.stderr, "evenkeel-repo: see evenkeel-repo help")
 	}
-	if _, done := err.(reported); a.json && !done { //nolint:errorlint // it is never wrapped
+	// A wrong flag ends the reading of flags before --json is reached.
+	asJSON := a.json || !a.started && slices.Contains(args, "--json")
+	if _, done := err.(reported); asJSON && !done { //nolint:errorlint // it is never wrapped
 		_ = a.print(map[string]any{"error": err.Error(), "exit_code": code})
 	}
 	return code

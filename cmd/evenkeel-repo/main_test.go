@@ -6,8 +6,10 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	mrand "math/rand/v2"
 	"os"
@@ -67,7 +69,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"image": makeImage, "flip": flip, "exits": exits, "hold": hold, "noplainkey": noPlainKey, "copydir": copyDir,
-			"loader": makeLoader, "clean": clean, "followpage": followPage,
+			"loader": makeLoader, "clean": clean, "followpage": followPage, "isjson": isJSON,
 		},
 	})
 }
@@ -167,4 +169,20 @@ func TestLooksPrivate(t *testing.T) {
 // copyDir is "copydir FROM TO": what a person carries on a stick.
 func copyDir(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(os.CopyFS(ts.MkAbs(args[1]), os.DirFS(ts.MkAbs(args[0]))))
+}
+
+// isJSON is "isjson KEY...": standard output is one JSON value, an object with these keys if any are named.
+func isJSON(ts *testscript.TestScript, _ bool, args []string) {
+	d := json.NewDecoder(strings.NewReader(ts.ReadFile("stdout")))
+	var value any
+	ts.Check(d.Decode(&value))
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		ts.Fatalf("there is more than one JSON value")
+	}
+	object, _ := value.(map[string]any)
+	for _, key := range args {
+		if _, ok := object[key]; !ok {
+			ts.Fatalf("the JSON has no %q", key)
+		}
+	}
 }
