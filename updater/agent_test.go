@@ -7,7 +7,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/evenkeel-os/evenkeel/fixtures"
@@ -27,6 +26,7 @@ type host struct {
 	refresh func() error
 	save    func() error
 	running func() (updater.Slot, error)
+	check   func() error
 	aside   []byte
 }
 
@@ -87,6 +87,13 @@ func (h *host) Install(ctx context.Context, s updater.Slot, rel release.Release)
 		}
 	}
 	return h.Devices.Install(ctx, s, rel)
+}
+
+func (h *host) Check(ctx context.Context, s updater.Slot, r updater.SlotRecord) error {
+	if h.check != nil {
+		return h.check()
+	}
+	return h.Devices.Check(ctx, s, r)
 }
 
 func (h *host) Save(b []byte) error {
@@ -451,73 +458,4 @@ func TestStatusSaysWhatAPendingIntentLeadsTo(t *testing.T) {
 	if st, err := h.agent.Status(t.Context()); err != nil || !strings.Contains(st.Next.Why, "cancelled by the operator") {
 		t.Errorf("next is %+v, %v", st.Next, err)
 	}
-}
-
-func TestRunPaces(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := newHost(fixtures.Good)
-		h.settings.Auto = false
-		var polls []time.Duration
-		start := time.Now()
-		h.refresh = func() error {
-			polls = append(polls, time.Since(start))
-			return nil
-		}
-		h.powerOn()
-		ctx, stop := context.WithTimeout(t.Context(), 150*time.Minute)
-		defer stop()
-		waits := 0
-		err := h.agent.Run(ctx, updater.Pace{
-			Poll: func() time.Duration { return time.Hour }, Recheck: time.Minute, RetryMin: time.Second, RetryMax: time.Hour,
-		}, func(s updater.Step, _ error) {
-			if s.Do == updater.DoWait {
-				waits++
-			}
-		})
-		want := []time.Duration{0, 0, time.Hour, 2 * time.Hour} // the host's own, and Run's
-		if !errors.Is(err, context.DeadlineExceeded) || !slices.Equal(polls, want) {
-			t.Errorf("it looks for releases after %v, want %v; %v", polls, want, err)
-		}
-		if waits < 150 || waits > 160 { // once a minute, and around each poll
-			t.Errorf("it looked %d times in 150 minutes", waits)
-		}
-	})
-}
-
-func TestRunBacksOff(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := newHost(fixtures.Good)
-		var tries []time.Duration
-		start := time.Now()
-		h.install = func(context.Context) error {
-			tries = append(tries, time.Since(start))
-			return network{}
-		}
-		ctx, stop := context.WithTimeout(t.Context(), 20*time.Second)
-		defer stop()
-		_ = h.agent.Run(ctx, updater.Pace{Recheck: time.Minute, RetryMin: time.Second, RetryMax: 4 * time.Second}, func(updater.Step, error) {})
-		var pauses []time.Duration
-		for i := range tries[1:] {
-			pauses = append(pauses, (tries[i+1]-tries[i])/time.Second)
-		}
-		if want := []time.Duration{0, 2, 4, 4, 4, 4}; !slices.Equal(pauses, want) { // the first poll cuts the first pause short
-			t.Errorf("it pauses %d seconds, want %d", pauses, want)
-		}
-	})
-}
-
-func TestRunIsWokenByAnIntent(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := newHost(fixtures.Good)
-		h.settings.Auto = false
-		h.powerOn()
-		ctx, stop := context.WithCancel(t.Context())
-		defer stop()
-		go h.agent.Run(ctx, updater.Pace{Recheck: time.Hour, RetryMin: time.Second, RetryMax: time.Hour}, func(updater.Step, error) {}) //nolint:errcheck // it ends with the test
-		time.Sleep(30 * time.Minute)
-		start := time.Now()
-		if ans := <-h.agent.Submit(updater.Intent{Verb: updater.CheckNow}); ans.Refused || time.Since(start) != 0 {
-			t.Errorf("it answers %+v after %v", ans, time.Since(start))
-		}
-	})
 }
