@@ -102,12 +102,18 @@ func (a *app) hint(err error, code int) string {
 	switch {
 	case !a.started:
 		return "see evenkeel help"
-	case errors.Is(err, fs.ErrPermission) && !a.root:
+	case a.denied(err):
 		return "it takes root: run it with sudo"
 	case code == exitConfig && errors.Is(err, fs.ErrNotExist):
 		return "write one (docs/configuration.md), or name another with --config"
 	}
 	return ""
+}
+
+// denied: root could have done it. A configuration that may not be read is not a wrong one.
+func (a *app) denied(err error) bool {
+	var conf *config.Error
+	return !a.root && (errors.Is(err, fs.ErrPermission) || errors.As(err, &conf) && strings.Contains(err.Error(), "permission denied"))
 }
 
 func (a *app) code(err error) int {
@@ -119,6 +125,8 @@ func (a *app) code(err error) int {
 		return exitUsage
 	case errors.As(err, &own):
 		return own.code
+	case a.denied(err):
+		return exitFailed
 	case errors.As(err, &held):
 		return exitLocked
 	case errors.As(err, &conf):

@@ -235,3 +235,24 @@ func walk(c *cobra.Command, all map[string]*cobra.Command) {
 		}
 	}
 }
+
+// TestExitCodesAreScripted: no exit code is promised that no script has seen.
+func TestExitCodesAreScripted(t *testing.T) {
+	scripts, err := filepath.Glob("testdata/*.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all strings.Builder
+	for _, s := range scripts {
+		data, err := os.ReadFile(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.Write(data)
+	}
+	for code := exitOK; code <= exitWaiting; code++ {
+		if !strings.Contains(all.String(), "\nexits "+strconv.Itoa(code)+" evenkeel ") {
+			t.Errorf("no script ends with exit code %d", code)
+		}
+	}
+}

@@ -25,7 +25,7 @@ func newLog(c config.Log, to io.Writer, lookup func(string) (string, bool)) *log
 		l.SetFormatter(&logrus.JSONFormatter{})
 	case "journal":
 		l.SetOutput(io.Discard)
-		l.AddHook(journalHook{to})
+		l.AddHook(journalHook{journal.Send, to})
 	default:
 		l.SetFormatter(&logrus.TextFormatter{FullTimestamp: true, DisableColors: true})
 	}
@@ -34,7 +34,10 @@ func newLog(c config.Log, to io.Writer, lookup func(string) (string, bool)) *log
 
 // journalHook sends entries to the journal with their fields, so that they can be searched; where that fails they go to the
 // standard error stream, which systemd reads as well.
-type journalHook struct{ fallback io.Writer }
+type journalHook struct {
+	send     func(message string, p journal.Priority, fields map[string]string) error
+	fallback io.Writer
+}
 
 // Levels implements logrus.Hook.
 func (journalHook) Levels() []logrus.Level { return logrus.AllLevels }
@@ -47,7 +50,7 @@ func (h journalHook) Fire(e *logrus.Entry) error {
 			vars["EVENKEEL_"+upper(k)] = s
 		}
 	}
-	if err := journal.Send(e.Message, priority(e.Level), vars); err != nil {
+	if err := h.send(e.Message, priority(e.Level), vars); err != nil {
 		_, err = io.WriteString(h.fallback, e.Message+"\n")
 		return err
 	}

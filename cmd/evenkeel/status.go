@@ -184,6 +184,7 @@ func (a *app) look(ctx context.Context) (st status, m *machine, err error) {
 	if err == nil {
 		return st, m, nil
 	}
+	err = plainly(err)
 	if m, bareErr := a.bareMachine(loaded.Config, func(string) {}); bareErr == nil {
 		return m.partial(c != nil, err), m, err
 	}
@@ -259,6 +260,9 @@ func (s status) text() string {
 		line("Trust", "%s expires first, %s", x.Name, dateText(x.Expires))
 	}
 	line("Trust", "%s", s.Trust.Expired)
+	for _, p := range s.Problems {
+		line("Missing", "%s", p)
+	}
 	_ = t.Flush() // a strings.Builder takes everything
 	return w.String()
 }
