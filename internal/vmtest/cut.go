@@ -26,7 +26,7 @@ func (x *run) cut(ctx context.Context, p Point) error {
 		}
 	}
 	x.vm.Cut()
-	if err := x.disk.Fsck(); err != nil {
+	if _, err := x.disk.Fsck(); err != nil {
 		return err
 	}
 	return x.powerOn(ctx)

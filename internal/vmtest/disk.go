@@ -115,9 +115,14 @@ func (d *Disk) State() (updater.BootState, error) {
 	return g.State()
 }
 
-// stateFile returns a file of the state partition.
+// stateFile returns a file of the state partition, or fs.ErrNotExist.
 func (d *Disk) stateFile(name string) ([]byte, error) {
-	c := exec.Command("debugfs", "-R", "cat /"+name, fmt.Sprintf("%s?offset=%d", d.Path, d.parts["state"].off))
+	return ext4File(fmt.Sprintf("%s?offset=%d", d.Path, d.parts["state"].off), name)
+}
+
+// ext4File returns a file of an ext4 file system.
+func ext4File(device, name string) ([]byte, error) {
+	c := exec.Command("debugfs", "-R", "cat /"+name, device)
 	var out, errs bytes.Buffer
 	c.Stdout, c.Stderr = &out, &errs
 	if err := c.Run(); err != nil {
@@ -133,9 +138,13 @@ func (d *Disk) stateFile(name string) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// Record returns what the agent last saved.
-func (d *Disk) Record() (updater.Record, error) {
-	data, err := d.stateFile("record")
+// Record returns what the agent last saved; the zero Record if it never did.
+func (d *Disk) Record() (updater.Record, error) { return readRecord(d.stateFile("record")) }
+
+func readRecord(data []byte, err error) (updater.Record, error) {
+	if errors.Is(err, fs.ErrNotExist) {
+		return updater.Record{}, nil
+	}
 	if err != nil {
 		return updater.Record{}, err
 	}
@@ -149,7 +158,7 @@ func (d *Disk) Record() (updater.Record, error) {
 		return updater.Record{}, err
 	}
 	value, err := durable.NewCell(mem, "record").Load()
-	if err != nil {
+	if err != nil || value == nil {
 		return updater.Record{}, err
 	}
 	return updater.DecodeRecord(value, 1000)
@@ -185,33 +194,33 @@ func (d *Disk) digest(s updater.Slot, im release.Image) (release.Digest, error) 
 }
 
 // Fsck lets sgdisk, fsck.vfat and e2fsck judge the disk of a machine that is off. The journal of the state partition is
-// replayed first, as mounting it does; everything happens on copies.
-func (d *Disk) Fsck() error {
+// replayed first, as mounting it does; everything happens on copies. It returns the record as an agent would find it.
+func (d *Disk) Fsck() (updater.Record, error) {
+	none := updater.Record{}
 	if out, err := exec.Command("sgdisk", "-v", d.Path).CombinedOutput(); err != nil || !bytes.Contains(out, []byte("No problems found")) {
-		return fmt.Errorf("sgdisk: %w: %s", errOr(err), out)
+		return none, fmt.Errorf("sgdisk: %w: %s", errOr(err), out)
 	}
 	esp, err := d.copyOut("esp")
 	if err != nil {
-		return err
+		return none, err
 	}
 	defer os.Remove(esp)
 	// A file system that is mounted, or was cut off, is marked dirty. That alone is no damage.
-	out, err := exec.Command("fsck.vfat", "-n", esp).CombinedOutput()
-	if err != nil && !onlyDirty(string(out)) {
-		return fmt.Errorf("fsck.vfat: %w: %s", err, out)
+	if out, err := exec.Command("fsck.vfat", "-n", esp).CombinedOutput(); err != nil && !onlyDirty(string(out)) {
+		return none, fmt.Errorf("fsck.vfat: %w: %s", err, out)
 	}
 	state, err := d.copyOut("state")
 	if err != nil {
-		return err
+		return none, err
 	}
 	defer os.Remove(state)
-	if out, err := exec.Command("e2fsck", "-f", "-y", "-E", "journal_only", state).CombinedOutput(); err != nil && exitCode(err) > 1 {
-		return fmt.Errorf("e2fsck: %w: %s", err, out)
+	if out, err := exec.Command("e2fsck", "-y", "-E", "journal_only", state).CombinedOutput(); err != nil && exitCode(err) > 1 {
+		return none, fmt.Errorf("e2fsck: %w: %s", err, out)
 	}
 	if out, err := exec.Command("e2fsck", "-f", "-n", state).CombinedOutput(); err != nil {
-		return fmt.Errorf("e2fsck: %w: %s", err, out)
+		return none, fmt.Errorf("e2fsck: %w: %s", err, out)
 	}
-	return nil
+	return readRecord(ext4File(state, "record"))
 }
 
 // onlyDirty reports whether the dirty bit, and the free space that is counted lazily, is all that fsck.vfat found.

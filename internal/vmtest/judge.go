@@ -44,9 +44,6 @@ func lines(trace []Boot) string {
 }
 
 func (x *run) judgeInside(ctx context.Context) error {
-	if err := x.ready(ctx); err != nil {
-		return err
-	}
 	end := x.s.End
 	st, err := x.status(ctx)
 	if err != nil {
@@ -93,7 +90,7 @@ func (x *run) judgeDisk() error {
 	if st.Default != x.s.End.Running || st.Trial.Slot != updater.NoSlot {
 		return fmt.Errorf("the boot loader's variables say %+v", st)
 	}
-	rec, err := x.disk.Record()
+	rec, err := x.disk.Fsck()
 	if err != nil {
 		return err
 	}
@@ -108,7 +105,7 @@ func (x *run) judgeDisk() error {
 			return err
 		}
 	}
-	return x.disk.Fsck()
+	return nil
 }
 
 func (x *run) holds(s updater.Slot, version string) error {

@@ -38,6 +38,7 @@ type VM struct {
 	read   int           // lines that Expect has passed
 	answer []string      // lines of the operator's port
 	asked  int           // commands so far
+	prompt bool          // the operator can type
 }
 
 // Machine says what to power on.
@@ -76,7 +77,7 @@ func (m Machine) PowerOn(ctx context.Context) (*VM, error) {
 func (m Machine) args(vars, socket string) []string {
 	disk := "driver=raw,node-name=disk,file.driver=file,file.filename=" + m.Disk
 	if m.WriteLog != "" {
-		disk = "driver=blklogwrites,node-name=disk,log-sector-size=512,log.driver=file,log.filename=" + m.WriteLog +
+		disk = "driver=blklogwrites,node-name=disk,log-sector-size=512,log-super-update-interval=1,log.driver=file,log.filename=" + m.WriteLog +
 			",file.driver=raw,file.file.driver=file,file.file.filename=" + m.Disk
 	}
 	return []string{
@@ -134,6 +135,7 @@ func (v *VM) follow(r io.Reader) {
 		}
 		v.mu.Lock()
 		v.lines = append(v.lines, line)
+		v.prompt = v.prompt && !strings.HasPrefix(line, "Welcome to GRUB")
 		v.ring()
 		v.mu.Unlock()
 	}
@@ -145,7 +147,9 @@ func (v *VM) listen() {
 	s.Buffer(nil, 16<<20)
 	for s.Scan() {
 		v.mu.Lock()
-		v.answer = append(v.answer, strings.TrimRight(s.Text(), "\r"))
+		line := strings.Trim(s.Text(), "\r")
+		v.answer = append(v.answer, line)
+		v.prompt = v.prompt || strings.HasPrefix(line, "@ready ")
 		v.ring()
 		v.mu.Unlock()
 	}
@@ -211,6 +215,9 @@ func (v *VM) Expect(ctx context.Context, pattern string) (groups []string, err e
 
 // Run lets the operator run a command, and returns what it printed and its exit status.
 func (v *VM) Run(ctx context.Context, command string) (out string, status int, err error) {
+	if err := v.Ready(ctx); err != nil {
+		return "", 0, err
+	}
 	v.mu.Lock()
 	v.asked++
 	number, from := v.asked, len(v.answer)
@@ -232,17 +239,9 @@ func (v *VM) Run(ctx context.Context, command string) (out string, status int, e
 	return out, status, err
 }
 
-// Ready waits until the operator can type, in a boot that began after the last call.
+// Ready waits until the operator can type.
 func (v *VM) Ready(ctx context.Context) error {
-	return v.until(ctx, "the operator's prompt", func() bool {
-		for i := len(v.answer) - 1; i >= 0; i-- {
-			if strings.HasPrefix(v.answer[i], "@ready ") {
-				v.answer = append(v.answer[:i], v.answer[i+1:]...)
-				return true
-			}
-		}
-		return false
-	})
+	return v.until(ctx, "the operator's prompt", func() bool { return v.prompt })
 }
 
 // Cut takes the power away. What the disk was not told to flush may or may not be there.

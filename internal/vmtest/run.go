@@ -22,6 +22,7 @@ type Runner struct {
 	Dir      string   // of the machines' disks, a directory for each scenario; short
 	Connect  []string // program that connects its standard input and output to an address, which is added
 	Patience time.Duration
+	Seed     uint64 // of the power cuts
 	Say      func(format string, args ...any)
 	Console  func(scenario, line string) // may be nil
 }
@@ -40,7 +41,8 @@ type run struct {
 
 	mu    sync.Mutex
 	trace []Boot
-	err   error // of looking at the disk at a boot
+	marks []mark
+	err   error // of looking at the disk
 }
 
 // Run plays s, and compares every boot with the twin's.
@@ -111,6 +113,7 @@ func (x *run) onLine(line string) {
 	if x.Console != nil {
 		x.Console(x.s.Name, line)
 	}
+	x.note(line)
 	slot, ok := strings.CutPrefix(line, "evenkeel: booting slot ")
 	failed := strings.HasPrefix(line, "evenkeel: noted that slot ")
 	if !ok && !failed {
@@ -153,6 +156,11 @@ func (x *run) play(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if x.s.Replay != (Replayed{}) {
+		if err := x.logWrites(ctx); err != nil {
+			return err
+		}
+	}
 	if err := x.powerOn(ctx); err != nil {
 		return err
 	}
@@ -161,7 +169,10 @@ func (x *run) play(ctx context.Context) error {
 			return fmt.Errorf("%s: %w", a, err)
 		}
 	}
-	return x.patiently(ctx, func(ctx context.Context) error { return x.judge(ctx, want) })
+	if err := x.patiently(ctx, func(ctx context.Context) error { return x.judge(ctx, want) }); err != nil || x.s.Replay == (Replayed{}) {
+		return err
+	}
+	return x.replay(ctx)
 }
 
 func (x *run) patiently(ctx context.Context, do func(context.Context) error) error {
@@ -202,11 +213,7 @@ func (x *run) act(ctx context.Context, a Act) error {
 	case a.Cut != "":
 		return x.cut(ctx, a.Cut)
 	case a.Reboot:
-		if err := x.ready(ctx); err != nil {
-			return err
-		}
-		_, _, err := x.vm.Run(ctx, "systemctl reboot --no-block")
-		return err
+		return x.reboot(ctx)
 	case a.Ask != "":
 		return x.ask(ctx, "evenkeel "+string(a.Ask))
 	case a.Offer != nil:
@@ -217,9 +224,13 @@ func (x *run) act(ctx context.Context, a Act) error {
 	return x.idle(ctx)
 }
 
-// ready waits until the operator can type in the boot that the firmware began last.
-func (x *run) ready(ctx context.Context) error {
-	return x.vm.Ready(ctx)
+// reboot lets the operator reboot, and waits until the firmware has.
+func (x *run) reboot(ctx context.Context) error {
+	if _, _, err := x.vm.Run(ctx, "systemctl reboot --no-block"); err != nil {
+		return err
+	}
+	_, err := x.vm.Expect(ctx, `^evenkeel: booting slot `)
+	return err
 }
 
 func (x *run) ask(ctx context.Context, command string) error {
@@ -245,7 +256,7 @@ func (x *run) offer(ctx context.Context, r Release) error {
 func (x *run) idle(ctx context.Context) error {
 	before, _ := x.boots()
 	for range 3 {
-		if err := x.ask(ctx, "evenkeel check"); err != nil {
+		if err := x.ask(ctx, "until systemctl is-active --quiet evenkeel; do sleep 1; done; evenkeel check"); err != nil {
 			return err
 		}
 	}

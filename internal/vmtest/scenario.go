@@ -17,6 +17,7 @@ type Scenario struct {
 	Releases []Release
 	Acts     []Act
 	End      End
+	Replay   Replayed // what its write log is used for
 }
 
 // Act is one thing that happens; one of its fields is set.
@@ -99,7 +100,49 @@ func Scenarios() []Scenario {
 			End:  End{Running: updater.B, Version: "2.0", Holds: map[updater.Slot]string{updater.A: "1.0", updater.B: "2.0"}},
 		})
 	}
-	return append(list, byHand()...)
+	for _, replay := range []struct {
+		name string
+		core bool
+		r    Replayed
+	}{{"cuts", true, Replayed{Looked: 6, Booted: 2}}, {"cuts-more", false, Replayed{Looked: 40, Booted: -1}}} {
+		list = append(list, Scenario{
+			Name: replay.name, Shows: "power is cut wherever the write log allows, with unflushed writes there, gone or torn", Core: replay.core,
+			Releases: []Release{v1(), v2(fixtures.Good)}, Acts: []Act{{Until: updater.Confirmed}}, Replay: replay.r,
+			End: End{Running: updater.B, Version: "2.0", Holds: map[updater.Slot]string{updater.A: "1.0", updater.B: "2.0"}},
+		})
+	}
+	return append(append(list, byHand()...), hostile()...)
+}
+
+// hostile are those in which the repository or the host is not what it should be. What they attack stays as it is.
+func hostile() []Scenario {
+	confirmed := End{Running: updater.B, Version: "2.0", Holds: map[updater.Slot]string{updater.A: "1.0", updater.B: "2.0"}}
+	foreign := v2(fixtures.Good)
+	foreign.Compatible = "other-board"
+	return []Scenario{
+		{
+			Name: "tampered", Shows: "timestamp, index and pack are tampered with, then the repository vanishes; then it is well", Core: true,
+			Releases: []Release{v1(), v2(fixtures.Good)}, End: confirmed,
+			Acts: []Act{
+				{Attack: "the timestamp is tampered with"}, {Attack: "an index is tampered with"}, {Attack: "a pack is tampered with"},
+				{Attack: "the repository is gone"}, {Until: updater.Confirmed},
+			},
+		},
+		{
+			Name: "foreign", Shows: "a release for another machine is left alone, the next one is installed",
+			Releases: []Release{v1(), foreign},
+			Acts:     []Act{{Attack: "a release is for another machine"}, {Offer: ptr(v3())}, {Until: updater.Confirmed}},
+			End:      End{Running: updater.B, Version: "3.0", Holds: map[updater.Slot]string{updater.A: "1.0", updater.B: "3.0"}},
+		},
+		{
+			Name: "state-full", Shows: "the state partition is full: nothing changes; with room again the update goes through", Releases: []Release{v1(), v2(fixtures.Good)}, End: confirmed,
+			Acts: []Act{{Attack: "the state partition is full"}, {Until: updater.Confirmed}},
+		},
+		{
+			Name: "state-lost", Shows: "the state partition is lost: nothing is written; made anew, the update goes through", Releases: []Release{v1(), v2(fixtures.Good)}, End: confirmed,
+			Acts: []Act{{Attack: "the state partition is lost"}, {Until: updater.Confirmed}},
+		},
+	}
 }
 
 // byHand are those in which an operator or a later release has a part.

@@ -116,8 +116,9 @@ func (t *twin) act(a Act) error {
 	case a.Offer != nil:
 		t.m.Two = true
 		t.agent.Poll()
-	case a.Attack != "" && attacks()[a.Attack].reboots:
-		t.m.Reset(t.config, updater.CauseReboot, -1)
+	case a.Attack != "" && attacks()[a.Attack].reboot:
+		t.d.Record = nil
+		t.m.Reset(t.config, updater.CausePower, -1)
 		return t.boot()
 	}
 	return nil

@@ -11,7 +11,7 @@ VM_SUITE=bookworm
 VM_MIRROR=${VM_MIRROR:-http://deb.debian.org/debian}
 VM_SECURITY=${VM_SECURITY:-http://deb.debian.org/debian-security}
 
-VM_PACKAGES='systemd systemd-sysv udev dbus kmod busybox-static ca-certificates linux-image-amd64'
+VM_PACKAGES='systemd systemd-sysv udev dbus kmod e2fsprogs busybox-static ca-certificates linux-image-amd64'
 
 # What no appliance reads. A later --path-include takes files out of an exclusion again.
 VM_EXCLUDE='/usr/share/doc/* /usr/share/man/* /usr/share/locale/* /usr/share/i18n/* /usr/share/info/* /usr/share/lintian/*

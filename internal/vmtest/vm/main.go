@@ -36,6 +36,7 @@ func main() {
 	flag.BoolVar(&o.console, "console", false, "show the machines' consoles")
 	flag.BoolVar(&o.keep, "keep", false, "keep the disks of machines that failed")
 	flag.DurationVar(&o.patience, "patience", 20*time.Minute, "for each act of a scenario")
+	flag.Uint64Var(&o.seed, "seed", 1, "of the power cuts")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := o.run(ctx, flag.Args())
@@ -65,6 +66,7 @@ type options struct {
 	jobs                          int
 	console, keep                 bool
 	patience                      time.Duration
+	seed                          uint64
 }
 
 func (o options) run(ctx context.Context, args []string) error {
@@ -94,7 +96,7 @@ func (o options) run(ctx context.Context, args []string) error {
 		Workshop: &vmtest.Workshop{
 			Dir: o.cache, Programs: o.programs, Builder: &vmtest.Builder{Base: o.base, Source: o.source, Programs: o.programs},
 		},
-		Dir: dir, Connect: []string{self, "connect"}, Patience: o.patience, Say: say,
+		Dir: dir, Connect: []string{self, "connect"}, Patience: o.patience, Seed: o.seed, Say: say,
 	}
 	if o.console {
 		r.Console = func(name, line string) { say("%s| %s", name, line) }
