@@ -175,7 +175,14 @@ func (m *machine) lock() (*durable.FileLock, error) {
 	if err := (durable.OS{}).MkdirAll(m.cfg.State.Dir); err != nil {
 		return nil, fmt.Errorf("cannot make the state directory: %w", err)
 	}
-	return durable.Lock(filepath.Join(m.cfg.State.Dir, lockFile))
+	l, err := durable.Lock(filepath.Join(m.cfg.State.Dir, lockFile))
+	if err != nil {
+		// Below a state partition that is not mounted there is often a read-only root: say what is wrong, not what follows.
+		if why := m.slots.MayKeepState(); why != nil {
+			return nil, fmt.Errorf("%w: %w", why, err)
+		}
+	}
+	return l, err
 }
 
 // store is the record's place. Nothing is saved where the state partition is not mounted: it would be forgotten.
