@@ -58,7 +58,7 @@ func (a *app) slots(l partitions.Layout, loader []string) error {
 func (a *app) printLayout(l partitions.Layout) {
 	a.say("%s, %s, sectors of %d bytes", l.Disk, bytesText(l.Size), l.SectorSize)
 	t := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "SLOT\tROLE\tSIZE\tWHERE\t")
+	fmt.Fprintln(t, "SLOT\tROLE\tSIZE\tWHERE")
 	for _, r := range l.Places {
 		slot := string(r.Slot)
 		if r.Running {
@@ -71,7 +71,7 @@ func (a *app) printLayout(l partitions.Layout) {
 		if r.InUse != "" {
 			where += ", " + r.InUse
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t\n", slot, r.Role, bytesText(r.Size), where)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", slot, r.Role, bytesText(r.Size), where)
 	}
 	_ = t.Flush() // nobody reads a standard output that fails
 }

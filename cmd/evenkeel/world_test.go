@@ -105,6 +105,11 @@ func cmdBlock(ts *testscript.TestScript, _ bool, _ []string) {
 	ts.Check(os.WriteFile(filepath.Join(dir, "health/required.d/20-slow"), []byte(script), 0o755))
 }
 
+// cmdPass is "pass": the check that hangs passes.
+func cmdPass(ts *testscript.TestScript, _ bool, _ []string) {
+	ts.Check(os.WriteFile(filepath.Join(worldOf(ts).dir, "os/fifo"), []byte("pass\n"), 0))
+}
+
 func cmdUnblock(ts *testscript.TestScript, _ bool, _ []string) {
 	ts.Check(os.Remove(filepath.Join(worldOf(ts).dir, "os/health/required.d/20-slow")))
 }
@@ -230,7 +235,7 @@ var masks = []struct {
 	{regexp.MustCompile(`\b\d+(\.\d+)?m?s\b`), "N s"},
 	{regexp.MustCompile(`\b[0-9a-f]{64}\b`), "SHA256"},
 	{regexp.MustCompile(`127\.0\.0\.1:\d+`), "HOST"},
-	{regexp.MustCompile(`"(took|uptime_seconds)": \d+`), `"$1": N`},
+	{regexp.MustCompile(`"(took|uptime_seconds|free)": \d+`), `"$1": N`},
 	{regexp.MustCompile(`process \d+`), "process N"},
 }
 
