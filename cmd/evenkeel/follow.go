@@ -24,6 +24,7 @@ type follower struct {
 	unread   string        // why the repository could not be asked
 	suspect  bool          // what it serves is not to be trusted
 	failed   string        // what was told last of what failed
+	broken   *control.Step // the last failure to install
 	events   []updater.Event
 }
 
@@ -73,6 +74,9 @@ func (f *follower) step(s *control.Step) {
 		f.app.note("%s: %s", s.Why, s.Error)
 	}
 	f.failed = s.Error
+	if s.Do == updater.DoInstall && s.Error != "" {
+		f.broken = s
+	}
 	if s.Do == updater.DoRefresh {
 		f.unread, f.suspect = s.Error, s.Suspect
 	}
@@ -136,6 +140,9 @@ func (f *follower) conclude(st status) error {
 		out.Message, code = f.rest.Why, f.ended(st)
 		if n := len(f.events); n > 0 && st.Phase == updater.Idle && !f.rebooting() { // how it ended, not what comes next
 			out.Message = f.events[n-1].Message
+			if f.broken != nil && f.events[n-1].Kind == string(updater.GaveUp) {
+				out.Message, code = out.Message+": "+f.broken.Error, f.blame()
+			}
 		}
 	}
 	out.Waiting = code == exitWaiting
@@ -147,6 +154,14 @@ func (f *follower) conclude(st status) error {
 		return &exitError{code, &reported{out, errors.New(out.Message)}}
 	}
 	return failure(code, "%s", out.Message)
+}
+
+// blame is the exit code of an install that was given up.
+func (f *follower) blame() int {
+	if f.broken.Suspect {
+		return exitUntrusted
+	}
+	return exitFailed
 }
 
 // ended judges where the machine came to rest.
