@@ -51,7 +51,7 @@ func setup(e *testscript.Env) error {
 	srv := httptest.NewServer(w.repo)
 	w.url = srv.URL
 	e.Defer(func() {
-		w.powerOff()
+		_ = w.powerOff()
 		srv.CloseClientConnections()
 		srv.Close()
 	})

@@ -8,8 +8,9 @@
 # shellcheck shell=sh
 
 VM_SUITE=bookworm
-VM_MIRROR=${VM_MIRROR:-http://deb.debian.org/debian}
-VM_SECURITY=${VM_SECURITY:-http://deb.debian.org/debian-security}
+# Mirrors other than Debian's own, which mmdebstrap knows.
+VM_MIRROR=${VM_MIRROR:-}
+VM_SECURITY=${VM_SECURITY:-}
 
 VM_PACKAGES='systemd systemd-sysv udev dbus kmod e2fsprogs busybox-static ca-certificates linux-image-amd64'
 
@@ -24,7 +25,7 @@ VM_MODULES='crypto/crc32c_generic lib/libcrc32c lib/crc16 drivers/virtio/* drive
  fs/nls/nls_ascii fs/nls/nls_cp437 fs/efivarfs/efivarfs fs/autofs/autofs4'
 
 vm_base() {
-	vm_key=$(cat scripts/lib/vm-base.sh | sha256sum | cut -c 1-16)
+	vm_key=$(sha256sum <scripts/lib/vm-base.sh | cut -c 1-16)
 	vm_tar=$1/base-$vm_key.tar
 	if [ ! -e "$vm_tar" ]; then
 		say "making a Debian $VM_SUITE (once)"
@@ -42,9 +43,9 @@ vm_make_base() {
 	for vm_word in $VM_INCLUDE; do set -- "$@" "--dpkgopt=path-include=$vm_word"; done
 	for vm_word in $VM_MODULES; do set -- "$@" "--dpkgopt=path-include=/lib/modules/*/kernel/$vm_word.ko"; done
 	# The image has an initrd of its own: INITRD=No keeps the kernel's hook from making one.
-	printf 'deb %s %s main\ndeb %s %s-security main\n' "$VM_MIRROR" "$VM_SUITE" "$VM_SECURITY" "$VM_SUITE" |
-		INITRD=No SOURCE_DATE_EPOCH=1764028800 mmdebstrap --quiet --variant=essential --format=tar \
-			--include="$(echo "$VM_PACKAGES" | tr ' ' ,)" --aptopt='APT::Install-Recommends "false"' --aptopt='Acquire::Languages "none"' \
-			--dpkgopt=force-unsafe-io "$@" "$VM_SUITE" "$vm_output" - >&2 ||
+	INITRD=No SOURCE_DATE_EPOCH=1764028800 mmdebstrap --quiet --variant=essential --format=tar \
+		--include="$(echo "$VM_PACKAGES" | tr ' ' ,)" --aptopt='APT::Install-Recommends "false"' --aptopt='Acquire::Languages "none"' \
+		--dpkgopt=force-unsafe-io "$@" "$VM_SUITE" "$vm_output" \
+		${VM_MIRROR:+"deb $VM_MIRROR $VM_SUITE main"} ${VM_SECURITY:+"deb $VM_SECURITY $VM_SUITE-security main"} >&2 ||
 		die "cannot make a Debian: see above"
 }

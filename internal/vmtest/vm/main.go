@@ -83,7 +83,7 @@ func (o options) run(ctx context.Context, args []string) error {
 		return err
 	}
 	if !o.keep {
-		defer os.RemoveAll(dir) //nolint:errcheck // what is left is in the temporary directory
+		defer os.RemoveAll(dir)
 	}
 	began := time.Now()
 	var mu sync.Mutex
