@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"embed"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -239,7 +240,7 @@ func overlay(t *tree, dir string) error {
 		t.add(to, mode(to), data)
 		return err
 	})
-	if _, ok := err.(*fs.PathError); ok && dir != "overlay" {
+	if errors.Is(err, fs.ErrNotExist) && dir != "overlay" {
 		return nil
 	}
 	return err

@@ -100,6 +100,9 @@ func (x *run) judgeDisk() error {
 	if err := sameVersions(rec.Blocked, x.s.End.Blocked); err != nil {
 		return err
 	}
+	if text, err := rec.Encode(); err != nil || !strings.Contains(string(text), x.s.End.Record) {
+		return errors.Join(err, fmt.Errorf("the record does not hold %s: %s", x.s.End.Record, text))
+	}
 	for s, version := range x.s.End.Holds {
 		if err := x.holds(s, version); err != nil {
 			return err

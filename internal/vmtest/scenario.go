@@ -2,6 +2,7 @@ package vmtest
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/evenkeel-os/evenkeel/fixtures"
 	"github.com/evenkeel-os/evenkeel/updater"
@@ -47,6 +48,7 @@ type End struct {
 	Version string   // that runs
 	Blocked []string // versions
 	History []string // texts that the history holds, in this order
+	Record  string   // a text that the record on the disk holds
 	Holds   map[updater.Slot]string
 }
 
@@ -111,7 +113,7 @@ func Scenarios() []Scenario {
 			End: End{Running: updater.B, Version: "2.0", Holds: map[updater.Slot]string{updater.A: "1.0", updater.B: "2.0"}},
 		})
 	}
-	return append(append(list, byHand()...), hostile()...)
+	return slices.Concat(list, byHand(), []Scenario{agents()}, hostile())
 }
 
 // hostile are those in which the repository or the host is not what it should be. What they attack stays as it is.
@@ -124,8 +126,11 @@ func hostile() []Scenario {
 			Name: "tampered", Shows: "timestamp, index and pack are tampered with, then the repository vanishes; then it is well", Core: true,
 			Releases: []Release{v1(), v2(fixtures.Good)}, End: confirmed,
 			Acts: []Act{
-				{Attack: "the timestamp is tampered with"}, {Attack: "an index is tampered with"}, {Attack: "a pack is tampered with"},
-				{Attack: "the repository is gone"}, {Until: updater.Confirmed},
+				{Attack: "the timestamp is tampered with"},
+				{Attack: "an index is tampered with"},
+				{Attack: "a pack is tampered with"},
+				{Attack: "the repository is gone"},
+				{Until: updater.Confirmed},
 			},
 		},
 		{
@@ -141,6 +146,21 @@ func hostile() []Scenario {
 		{
 			Name: "state-lost", Shows: "the state partition is lost: nothing is written; made anew, the update goes through", Releases: []Release{v1(), v2(fixtures.Good)}, End: confirmed,
 			Acts: []Act{{Attack: "the state partition is lost"}, {Until: updater.Confirmed}},
+		},
+	}
+}
+
+// agents is an agent that takes over what a later one has begun, and the other way round.
+func agents() Scenario {
+	later := v2(fixtures.Good)
+	later.Agent = "evenkeel-next"
+	return Scenario{
+		Name: "agents", Shows: "1.0 -> 2.0, whose agent writes a later record; back to 1.0: the old agent ends what the later one began", Core: true,
+		Releases: []Release{v1(), later},
+		Acts:     []Act{{Until: updater.Confirmed}, {Ask: updater.Rollback}, {Until: updater.Confirmed}, {Idle: true}},
+		End: End{
+			Running: updater.A, Version: "1.0", Blocked: []string{"2.0"}, History: []string{"confirmed", "rollback", "confirmed"}, Record: `"novelty":"of a later agent"`,
+			Holds: map[updater.Slot]string{updater.A: "1.0", updater.B: "2.0"},
 		},
 	}
 }
