@@ -49,8 +49,8 @@ func (a *app) configOrDefaults(warn logf) config.Config {
 		return l.Config
 	}
 	d := config.Sources{File: os.DevNull, NoDir: true, Env: a.lookup}
-	for _, required := range []string{"product", "compatible", "repository.urls"} {
-		d.Flags = append(d.Flags, config.Flag{Name: "unknown", Key: required, Value: "file:///unknown"})
+	for key, value := range map[string]string{"product": "unknown", "compatible": "unknown", "repository.urls": "file:///unknown"} {
+		d.Flags = append(d.Flags, config.Flag{Name: "unknown", Key: key, Value: value})
 	}
 	if l, err = config.Load(d); err != nil {
 		warn(err.Error())
