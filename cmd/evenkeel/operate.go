@@ -122,6 +122,12 @@ func (f *follower) withAgent(ctx context.Context, c *control.Client) error {
 		case m := <-messages:
 			f.hear(m)
 		case err := <-ended:
+			for len(messages) > 0 { // all that will ever come
+				f.hear(<-messages)
+			}
+			if !f.goesOn() {
+				continue
+			}
 			if ctx.Err() != nil {
 				return failure(exitFailed, "you left; the agent goes on (\"evenkeel cancel\" stops it)")
 			}

@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"net"
 	"net/http"
 	"os"
@@ -86,12 +87,26 @@ func serveOn(ctx context.Context, l net.Listener, a Agent, f *Feed) error {
 		Handler: handler(a, f), ReadHeaderTimeout: 10 * time.Second,
 		BaseContext: func(net.Listener) context.Context { return ctx },
 	}
-	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
-	defer stop()
+	ended := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(ended)
+		end(ctx, srv)
+	})
 	if err := srv.Serve(l); err != nil && !errors.Is(err, http.ErrServerClosed) {
+		stop()
 		return fmt.Errorf("cannot listen for commands: %w", err)
 	}
+	<-ended
 	return nil
+}
+
+// end lets the handlers say what they still have to: a command that waits must learn of what led to the agent's end.
+func end(ctx context.Context, srv *http.Server) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	if srv.Shutdown(ctx) != nil {
+		_ = srv.Close()
+	}
 }
 
 func listen(dir string) (net.Listener, error) {
@@ -173,7 +188,26 @@ func watch(w http.ResponseWriter, r *http.Request, f *Feed) {
 				return
 			}
 		case <-r.Context().Done():
+			for m := range pending(messages) {
+				_ = json.NewEncoder(w).Encode(m) // the client may have left
+			}
 			return
+		}
+	}
+}
+
+// pending yields what is in the channel already.
+func pending(messages <-chan Message) iter.Seq[Message] {
+	return func(yield func(Message) bool) {
+		for {
+			select {
+			case m, ok := <-messages:
+				if !ok || !yield(m) {
+					return
+				}
+			default:
+				return
+			}
 		}
 	}
 }

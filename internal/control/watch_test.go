@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"reflect"
 	"runtime"
 	"strings"
@@ -52,6 +53,28 @@ func TestWatch(t *testing.T) {
 	}
 	if _, err := c.Watch(ctx, func(Message) {}); err == nil {
 		t.Error("watching with a context that ended was no error")
+	}
+}
+
+// TestLastWords: what the agent said before it ended reaches everybody who watches: it is why the machine reboots.
+func TestLastWords(t *testing.T) {
+	for range 20 {
+		s := serve(t, t.TempDir(), newAgent())
+		heard := 0
+		ended, err := dial(t, s.dir).Watch(t.Context(), func(Message) { heard++ })
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range backlog {
+			s.feed.Tell(step("a word"))
+		}
+		s.stop()
+		if err := <-ended; !errors.Is(err, io.EOF) {
+			t.Errorf("the watch ended with %v", err)
+		}
+		if heard != backlog {
+			t.Fatalf("heard %d of %d", heard, backlog)
+		}
 	}
 }
 
