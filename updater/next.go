@@ -114,6 +114,9 @@ type Step struct {
 //	                                               └──────────────── │ Reverting │ Retreat(slot)
 //	                                                                 └───────────┘
 //
+// From Trial and Confirming, too, an interruption that nobody is to blame for leads back to Staged. An operator's rollback
+// enters at Staged, for its slot needs no writing. A lost record (phase "") starts as Idle from what is seen.
+//
 // The rule behind every edge: save before destroying, save after achieving. And no operator is left without an answer:
 // what can only wait says so.
 func Next(r Record, v View) Step {
