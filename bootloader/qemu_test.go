@@ -307,7 +307,7 @@ type trace struct {
 // await reads the console until a kernel waits, or our script says something that contains stop.
 func (m *machine) await(stop string) (tr trace) {
 	m.t.Helper()
-	timeout := time.After(2 * time.Minute)
+	timeout := time.After(10 * time.Minute)
 	for {
 		select {
 		case line, ok := <-m.lines:
