@@ -327,7 +327,7 @@ func (m *machine) await(stop string) (tr trace) {
 				return tr
 			}
 		case <-timeout:
-			m.t.Fatalf("nothing for two minutes; it said %v", tr.notes)
+			m.t.Fatalf("nothing for ten minutes; it said %v", tr.notes)
 		}
 	}
 }
