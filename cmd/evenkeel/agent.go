@@ -218,7 +218,7 @@ func (d *serving) onEvent(e updater.Event) {
 
 // Submit implements control.Agent.
 func (d *serving) Submit(in updater.Intent) <-chan updater.Answer {
-	d.log.WithField("verb", string(in.Verb)).Infof("the operator says %s %s", in.Verb, in.Version)
+	d.log.WithField("verb", string(in.Verb)).Info(strings.TrimSpace("the operator says " + string(in.Verb) + " " + in.Version))
 	return d.agent.Submit(in)
 }
 

@@ -17,7 +17,7 @@ func newLog(c config.Log, to io.Writer, lookup func(string) (string, bool)) *log
 		l.SetLevel(level)
 	}
 	format := c.Format
-	if _, ok := lookup("JOURNAL_STREAM"); format == "auto" && ok && journal.Enabled() {
+	if stream, _ := lookup("JOURNAL_STREAM"); format == "auto" && stream != "" && journal.Enabled() {
 		format = "journal"
 	}
 	switch format {

@@ -17,7 +17,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"machine": cmdMachine, "on": cmdOn, "off": cmdOff, "cut": cmdCut, "console": cmdConsole, "publish": cmdPublish,
 			"withdraw": cmdWithdraw, "repo": cmdRepo, "exits": cmdExits, "hup": cmdHUP, "signal": cmdSignal, "damage": cmdDamage,
-			"boot": cmdBoot, "block": cmdBlock, "unblock": cmdUnblock, "pass": cmdPass, "interrupt": cmdInterrupt, "expand": cmdExpand,
+			"boot": cmdBoot, "block": cmdBlock, "unblock": cmdUnblock, "pass": cmdPass, "quiet": cmdQuiet, "interrupt": cmdInterrupt, "expand": cmdExpand,
 			"aside": cmdAside, "unmount": cmdUnmount,
 		},
 	})

@@ -159,6 +159,15 @@ func cmdConsole(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
+// cmdQuiet is "quiet TEXT...": the machine has never said any of these.
+func cmdQuiet(ts *testscript.TestScript, _ bool, args []string) {
+	for _, text := range args {
+		if strings.Contains(worldOf(ts).console.String(), text) {
+			ts.Fatalf("the console said %q:\n%s", text, worldOf(ts).console)
+		}
+	}
+}
+
 // cmdPublish is "publish VERSION SERIAL BEHAVIOUR [FIELD=VALUE...]": a release, whose fields may be others than those of
 // the machine.
 func cmdPublish(ts *testscript.TestScript, _ bool, args []string) {
