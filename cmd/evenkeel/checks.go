@@ -90,10 +90,10 @@ func (m *machine) who() health.Baseline {
 	return health.Baseline{Slot: host.Slot(m.cfg.Host.Root), Boot: id}
 }
 
-// left is the time until a trial must be decided.
+// left is the time until a trial must be decided; 0: nothing has to be decided, for no trial lasts beyond its deadline.
 func (m *machine) left() time.Duration {
 	up, err := host.Uptime(m.cfg.Host.Root)
-	if err != nil {
+	if err != nil || up >= m.cfg.Health.Deadline {
 		return 0
 	}
 	return max(time.Second, m.cfg.Health.Deadline-spare-up)
