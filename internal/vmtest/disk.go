@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"github.com/diskfs/go-diskfs/backend/file"
@@ -200,14 +201,8 @@ func (d *Disk) Fsck() (updater.Record, error) {
 	if out, err := exec.Command("sgdisk", "-v", d.Path).CombinedOutput(); err != nil || !bytes.Contains(out, []byte("No problems found")) {
 		return none, fmt.Errorf("sgdisk: %w: %s", errOr(err), out)
 	}
-	esp, err := d.copyOut("esp")
-	if err != nil {
+	if err := d.fsckESP(); err != nil {
 		return none, err
-	}
-	defer os.Remove(esp)
-	// A file system that is mounted, or was cut off, is marked dirty. That alone is no damage.
-	if out, err := exec.Command("fsck.vfat", "-n", esp).CombinedOutput(); err != nil && !onlyDirty(string(out)) {
-		return none, fmt.Errorf("fsck.vfat: %w: %s", err, out)
 	}
 	state, err := d.copyOut("state")
 	if err != nil {
@@ -223,15 +218,56 @@ func (d *Disk) Fsck() (updater.Record, error) {
 	return readRecord(ext4File(state, "record"))
 }
 
-// onlyDirty reports whether the dirty bit, and the free space that is counted lazily, is all that fsck.vfat found.
+// fsckESP repairs a copy of the EFI system partition, as the appliance does at boot. FAT has no journal: a cut while a
+// kernel is written can leave half a file behind. Nothing that the firmware may choose can be hit by that.
+func (d *Disk) fsckESP() error {
+	esp, err := d.copyOut("esp")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(esp)
+	if out, err := exec.Command("fsck.vfat", "-a", esp).CombinedOutput(); err != nil && exitCode(err) != 1 {
+		return fmt.Errorf("fsck.vfat: %w: %s", err, out)
+	}
+	if out, err := exec.Command("fsck.vfat", "-n", esp).CombinedOutput(); err != nil && !onlyDirty(string(out)) {
+		return fmt.Errorf("fsck.vfat, after it has repaired: %w: %s", err, out)
+	}
+	st, err := d.State()
+	if err != nil {
+		return err
+	}
+	repaired := &Disk{Path: esp, parts: map[string]extent{"esp": {}}}
+	for _, name := range vital(st) {
+		before, err1 := d.ESP("evenkeel/" + name)
+		after, err2 := repaired.ESP("evenkeel/" + name)
+		if err1 != nil || err2 != nil || !bytes.Equal(before, after) {
+			return fmt.Errorf("%s is not the same after fsck.vfat: %w", name, errors.Join(err1, err2))
+		}
+	}
+	return nil
+}
+
+// vital are the files without which the firmware cannot start what it may choose.
+func vital(st updater.BootState) []string {
+	names := []string{"grubenv", "grub.cfg", "a/boot.cfg", "b/boot.cfg"}
+	for _, s := range []updater.Slot{updater.A, updater.B} {
+		if st.Enabled(s) {
+			names = append(names, string(s)+"/vmlinuz", string(s)+"/initrd.img")
+		}
+	}
+	return names
+}
+
+// harmless are the lines of fsck.vfat about a file system that is mounted, or was cut off: the dirty bit (byte 65 of the boot
+// sector), which its backup does not have, and the count of free clusters, which is only a hint.
+var harmless = regexp.MustCompile(`^(|fsck\.fat .*|There are differences between boot sector and its backup\.|This is mostly harmless\. Differences: .*|65:01/00|` + //nolint:gochecknoglobals // a constant
+	`Not automatically fixing this\.|Dirty bit is set\..*|Automatically removing dirty bit\.|Free cluster summary wrong .*|Auto-correcting\.|` +
+	`\*\*\* Filesystem was changed \*\*\*|Leaving filesystem unchanged\.|.*: \d+ files, \d+/\d+ clusters)$`)
+
+// onlyDirty reports whether fsck.vfat found nothing else.
 func onlyDirty(out string) bool {
 	for line := range strings.Lines(out) {
-		line = strings.TrimSpace(line)
-		switch {
-		case line == "", strings.HasPrefix(line, "fsck.fat"), strings.HasPrefix(line, "Dirty bit is set"), strings.HasPrefix(line, "Automatically removing dirty bit"),
-			strings.HasPrefix(line, "*** Filesystem was changed"), strings.HasPrefix(line, "Leaving filesystem unchanged"), strings.Contains(line, "clusters"),
-			strings.HasPrefix(line, "Free cluster summary"), strings.HasPrefix(line, "Auto-correcting"), strings.HasPrefix(line, "Warning: Filesystem is FAT32"):
-		default:
+		if !harmless.MatchString(strings.TrimSpace(line)) {
 			return false
 		}
 	}

@@ -83,7 +83,7 @@ var masked = strings.Fields(`dev-hugepages.mount dev-mqueue.mount sys-kernel-deb
  systemd-remount-fs.service systemd-journal-flush.service systemd-machine-id-commit.service systemd-firstboot.service
  systemd-pcrphase.service systemd-pcrphase-sysinit.service systemd-hwdb-update.service ldconfig.service systemd-sysusers.service
  systemd-modules-load.service apt-daily.timer apt-daily-upgrade.timer systemd-repart.service systemd-journald-audit.socket
- systemd-initctl.socket systemd-binfmt.service systemd-boot-system-token.service`) //nolint:gochecknoglobals // a constant
+ systemd-initctl.socket systemd-tmpfiles-setup.service systemd-binfmt.service systemd-boot-system-token.service`) //nolint:gochecknoglobals // a constant
 
 //go:embed overlay kinds
 var additions embed.FS

@@ -44,6 +44,11 @@ func lines(trace []Boot) string {
 }
 
 func (x *run) judgeInside(ctx context.Context) error {
+	if x.Console != nil {
+		if err := x.show(ctx); err != nil {
+			return err
+		}
+	}
 	end := x.s.End
 	st, err := x.status(ctx)
 	if err != nil {
@@ -66,6 +71,18 @@ func (x *run) judgeInside(ctx context.Context) error {
 			return fmt.Errorf("the history does not say %q (in the order of %q):\n%s", text, end.History, history)
 		}
 		rest = rest[i+len(text):]
+	}
+	return nil
+}
+
+// show lets the people who look at the console see what the operator sees.
+func (x *run) show(ctx context.Context) error {
+	for _, command := range []string{"evenkeel status", "evenkeel history"} {
+		out, _, err := x.vm.Run(ctx, command)
+		if err != nil {
+			return err
+		}
+		x.Say("%s# %s\n%s", x.s.Name, command, out)
 	}
 	return nil
 }

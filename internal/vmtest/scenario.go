@@ -178,6 +178,17 @@ func byHand() []Scenario {
 			},
 		},
 		{
+			Name: "demo", Shows: "a bad release, a good one, and back by hand; with -console",
+			Releases: []Release{v1(), v2(fixtures.Sick)},
+			Acts: []Act{
+				{Until: updater.Unhealthy}, {Offer: ptr(v3())}, {Until: updater.Confirmed}, {Ask: updater.Rollback}, {Until: updater.Confirmed},
+			},
+			End: End{
+				Running: updater.A, Version: "1.0", Blocked: []string{"2.0", "3.0"}, History: []string{"unhealthy", "confirmed", "rollback", "confirmed"},
+				Holds: map[updater.Slot]string{updater.A: "1.0", updater.B: "3.0"},
+			},
+		},
+		{
 			Name: "sick-then-good", Shows: "a release that was blocked does not keep the next one away",
 			Releases: []Release{v1(), v2(fixtures.Sick)},
 			Acts:     []Act{{Until: updater.Unhealthy}, {Offer: ptr(v3())}, {Until: updater.Confirmed}},

@@ -104,7 +104,7 @@ func readSuper(f io.ReaderAt) (n uint64, sector int64, err error) {
 	return binary.LittleEndian.Uint64(b[16:]), sector, nil
 }
 
-// Entries returns how many entries a log has that is still written.
+// Entries returns how many entries a log has that is still written; before the first, there is nothing at all.
 func Entries(name string) (int, error) {
 	f, err := os.Open(name)
 	if err != nil {
@@ -112,6 +112,9 @@ func Entries(name string) (int, error) {
 	}
 	defer f.Close()
 	n, _, err := readSuper(f)
+	if errors.Is(err, io.EOF) {
+		return 0, nil
+	}
 	return int(n), err
 }
 

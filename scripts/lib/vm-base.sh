@@ -12,13 +12,13 @@ VM_SUITE=bookworm
 VM_MIRROR=${VM_MIRROR:-}
 VM_SECURITY=${VM_SECURITY:-}
 
-VM_PACKAGES='systemd systemd-sysv udev dbus kmod e2fsprogs busybox-static ca-certificates linux-image-amd64'
+VM_PACKAGES='systemd systemd-sysv udev dbus kmod e2fsprogs dosfstools busybox-static ca-certificates linux-image-amd64'
 
 # What no appliance reads. A later --path-include takes files out of an exclusion again.
-VM_EXCLUDE='/usr/share/doc/* /usr/share/man/* /usr/share/locale/* /usr/share/i18n/* /usr/share/info/* /usr/share/lintian/*
+VM_EXCLUDE='/usr/share/man/* /usr/share/locale/* /usr/share/i18n/* /usr/share/info/* /usr/share/lintian/*
  /usr/share/zoneinfo/* /usr/share/bash-completion/* /usr/lib/x86_64-linux-gnu/gconv/*
  /lib/udev/hwdb.d/* /boot/System.map* /lib/modules/*'
-VM_INCLUDE='/usr/share/doc/*/copyright /lib/modules/*/modules.*'
+VM_INCLUDE='/lib/modules/*/modules.*'
 VM_MODULES='crypto/crc32c_generic lib/libcrc32c lib/crc16 drivers/virtio/* drivers/block/virtio_blk drivers/net/virtio_net
  drivers/net/net_failover net/core/failover drivers/char/hw_random/virtio-rng drivers/char/hw_random/rng-core drivers/watchdog/watchdog
  drivers/watchdog/i6300esb drivers/firmware/efi/efi-pstore fs/squashfs/squashfs fs/ext4/ext4 fs/jbd2/jbd2 fs/mbcache fs/fat/fat fs/fat/vfat

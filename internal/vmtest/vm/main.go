@@ -70,6 +70,7 @@ type options struct {
 }
 
 func (o options) run(ctx context.Context, args []string) error {
+	o.console = o.console || len(args) == 1 && args[0] == "demo"
 	scenarios, err := choose(args)
 	if err != nil || scenarios == nil {
 		return err
