@@ -357,6 +357,21 @@ func TestWhatCannotBeSavedIsRefused(t *testing.T) {
 	}
 }
 
+// TestWhatIsRefusedIsNotDone: a save that reports failure may have happened. A restart must not find it.
+func TestWhatIsRefusedIsNotDone(t *testing.T) {
+	h := newHost(fixtures.Good)
+	h.steps(t, updater.DoWait)
+	h.Fault = fixtures.FailsLate
+	if ans := h.say(t, updater.Intent{Verb: updater.Rollback}); !ans.Refused {
+		t.Fatalf("the answer is %+v", ans)
+	}
+	h.Fault = fixtures.NoFault
+	h.steps(t, updater.DoWait)
+	if r := mustDecode(t, h.Record); r.Phase != updater.Idle {
+		t.Errorf("the record says %s", r.Phase)
+	}
+}
+
 func TestWhatCannotBeSeenIsRefused(t *testing.T) {
 	h := newHost(fixtures.Good)
 	h.running = func() (updater.Slot, error) {

@@ -62,8 +62,9 @@ func (w world) settings() updater.Settings {
 // state is everything that the future depends on, as a comparable value.
 type state struct {
 	M       fixtures.Machine
-	Rec     int32 // interned record; 0 is none
-	Loaded  bool
+	Rec     int32 // interned record on the state partition; 0 is none
+	Mem     int32 // what the agent takes for it: another one after a save that happened and reported failure
+	Loaded  bool  // the agent has read it
 	Session session
 	Intent  int8 // 0, or 1 + index into world.Asks
 	Left    budget

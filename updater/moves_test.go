@@ -93,6 +93,7 @@ func (e *explorer) start(s state, m *moves) {
 	t := s
 	label := t.M.Start(e.w.Config, e.recs.recs[s.Rec])
 	t.M.BootNo, t.Rec = 1, e.recs.age(s.Rec)
+	t.Mem = t.Rec
 	m.calm = move{label: label, to: t}
 	if s.Left.Cuts > 0 {
 		m.add("POWER CUT while booting", e.cut(s))
@@ -113,7 +114,7 @@ func (e *explorer) off(s state, c updater.Cause, blame int8) state {
 }
 
 func (e *explorer) forget(s state) state {
-	s.Session, s.Loaded, s.Intent, s.Quiet, s.M.SickSeen = session{}, false, 0, false, false
+	s.Session, s.Loaded, s.Mem, s.Intent, s.Quiet, s.M.SickSeen = session{}, false, s.Rec, 0, false, false
 	return s
 }
 
@@ -232,7 +233,7 @@ func (e *explorer) step(s state, h how) (r result) {
 	if s.Intent > 0 {
 		in = e.w.Asks[s.Intent-1]
 	}
-	a.Resume(e.recs.recs[s.Rec], s.Loaded || s.Rec != 0, s.Session.unpack(), t.M.Offers(), in)
+	a.Resume(e.recs.recs[s.Mem], s.Loaded || s.Mem != 0, s.Session.unpack(), t.M.Offers(), in)
 	step, err, cut := stepOrCut(a)
 	t.Rec = e.recs.intern(d.Record)
 	r = result{step: step, writes: d.Writes, wrong: d.Violations}
@@ -242,6 +243,9 @@ func (e *explorer) step(s state, h how) (r result) {
 	}
 	_, loaded, ses, in := a.Now()
 	t.Loaded, t.Session = loaded, pack(ses)
+	if step.Do == updater.DoSave && err == nil {
+		t.Mem = t.Rec
+	}
 	if in.Verb == updater.NoVerb {
 		t.Intent = 0
 	}
@@ -322,7 +326,7 @@ func (e *explorer) events(s state, m *moves) {
 	do(l.Lose > 0, "the state partition is lost", func(t *state) {
 		t.Left.Lose--
 		*t = e.off(*t, updater.CausePower, -1)
-		t.Op, t.Lost, t.Rec, t.M.Lease = true, true, 0, false
+		t.Op, t.Lost, t.Rec, t.Mem, t.M.Lease = true, true, 0, 0, false
 	})
 	do(l.Die > 0 && e.canDie(s), "the default slot dies", func(t *state) {
 		t.Left.Die--

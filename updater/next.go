@@ -117,12 +117,17 @@ type Step struct {
 // From Trial and Confirming, too, an interruption that nobody is to blame for leads back to Staged. An operator's rollback
 // enters at Staged, for its slot needs no writing. A lost record (phase "") starts as Idle from what is seen.
 //
-// The rule behind every edge: save before destroying, save after achieving. And no operator is left without an answer:
-// what can only wait says so.
+// The rule behind every edge: save before destroying, save after achieving. And nobody rests with something open: an
+// operator gets an answer, and after a save that failed, which may have happened all the same, the record is saved again.
 func Next(r Record, v View) Step {
 	s := next(r, v)
-	if s.Do == DoWait && v.Intent.Verb != NoVerb {
+	switch {
+	case s.Do != DoWait:
+	case v.Intent.Verb != NoVerb:
 		return refuse(s.Why)
+	case v.Session.Unsaved && r.Phase != Lost:
+		n := r.clone()
+		return Step{Do: DoSave, Record: &n, Why: "what could not be saved may have been: save again what holds"}
 	}
 	return s
 }

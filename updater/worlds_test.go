@@ -51,6 +51,7 @@ func families() []family {
 		{name: "mode stage, bad releases", budget: budget{Asks: 2, Reboots: 1}, asks: everything, byHand: true, tells: told, kinds: bad},
 		{name: "mode check", budget: budget{Cuts: 1, Asks: 3}, asks: everything[:3], idle: true, tells: told, kinds: append(good, bad...)},
 		{name: "failing disk, loader, saves", budget: budget{Cuts: 1, Fails: 2}, tells: told},
+		{name: "an operator, and a failing effect", budget: budget{Cuts: 1, Fails: 1, Asks: 1}, asks: cancelOrBack, tells: told, kinds: append(good, bad...)},
 		{name: "a broken disk", budget: budget{Fails: 4}, kinds: good, tells: told},
 		{name: "a failing effect", budget: budget{Cuts: 1, Fails: 1, Publish: 1}, tells: told},
 		{name: "a lost state partition", budget: budget{Cuts: 1, Lose: 1, Publish: 1}, tells: told},
