@@ -121,7 +121,7 @@ func (f *follower) withAgent(ctx context.Context, c *control.Client) error {
 		select {
 		case m := <-messages:
 			f.hear(m)
-		case err := <-ended:
+		case <-ended:
 			for len(messages) > 0 { // all that will ever come
 				f.hear(<-messages)
 			}
@@ -132,7 +132,7 @@ func (f *follower) withAgent(ctx context.Context, c *control.Client) error {
 				return failure(exitFailed, "you left; the agent goes on (\"evenkeel cancel\" stops it)")
 			}
 			if !f.rebootFollows() {
-				return failure(exitFailed, "the agent ended, or restarts: see \"evenkeel status\" (%v)", err)
+				return failure(exitFailed, "the agent ended, or restarts: see \"evenkeel status\"")
 			}
 			f.rest = &control.Step{Do: updater.DoReboot, Why: "the machine reboots"}
 		}

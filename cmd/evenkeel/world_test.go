@@ -44,6 +44,7 @@ type world struct {
 	off     context.CancelFunc
 	down    chan error
 	stalled chan struct{} // closed when somebody waits for a stalled download
+	resume  chan struct{} // closed by "repo go"
 }
 
 func setup(e *testscript.Env) error {
@@ -182,6 +183,8 @@ func cmdPublish(ts *testscript.TestScript, _ bool, args []string) {
 	for _, f := range args[3:] {
 		key, value, _ := strings.Cut(f, "=")
 		switch key {
+		case "product":
+			rel.Product = value
 		case "arch":
 			rel.Architecture = value
 		case "compatible":
@@ -309,6 +312,7 @@ func cmdRepo(ts *testscript.TestScript, _ bool, args []string) {
 		}
 	case "go":
 		w.repo.Answer("targets/"+w.release(ts, args[1]).Images[0].Pack, nil)
+		close(w.resume)
 	default:
 		ts.Fatalf("repo %s?", args[0])
 	}
@@ -331,18 +335,23 @@ func (w *world) file(ts *testscript.TestScript, what []string) string {
 	return ""
 }
 
-// stall makes requests for a file hang until the client leaves.
+// stall makes requests for a file hang until "repo go", or the client leaves.
 func (w *world) stall(name string) {
-	w.stalled = make(chan struct{})
+	w.stalled, w.resume = make(chan struct{}), make(chan struct{})
+	resume := w.resume
 	first := make(chan bool, 1)
 	first <- true
-	w.repo.Answer(name, func(_ http.ResponseWriter, r *http.Request) {
+	w.repo.Answer(name, func(rw http.ResponseWriter, r *http.Request) {
 		select {
 		case <-first:
 			close(w.stalled)
 		default:
 		}
-		<-r.Context().Done()
+		select {
+		case <-resume:
+			w.repo.ServeHTTP(rw, r)
+		case <-r.Context().Done():
+		}
 	})
 }
 
