@@ -136,7 +136,7 @@ func (b *Builder) Build(ctx context.Context, r Release, dir string) (Images, err
 func squash(ctx context.Context, t *tree, name string) error {
 	_ = os.Remove(name)
 	r, w := io.Pipe()
-	c := exec.CommandContext(ctx, "sqfstar", "-comp", "lz4", "-no-progress", "-quiet", "-reproducible", "-mkfs-time", fmt.Sprint(buildTime.Unix()), name)
+	c := exec.CommandContext(ctx, "sqfstar", "-comp", "lz4", "-no-progress", "-quiet", "-reproducible", "-mkfs-time", fmt.Sprint(buildTime.Unix()), "-all-time", fmt.Sprint(buildTime.Unix()), name)
 	var out bytes.Buffer
 	c.Stdin, c.Stdout, c.Stderr = r, &out, &out
 	go func() { w.CloseWithError(t.write(w)) }()

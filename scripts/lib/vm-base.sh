@@ -15,11 +15,10 @@ VM_SECURITY=${VM_SECURITY:-}
 VM_PACKAGES='systemd systemd-sysv udev dbus kmod e2fsprogs dosfstools busybox-static ca-certificates linux-image-amd64'
 
 # What no appliance reads. A later --path-include takes files out of an exclusion again.
-VM_EXCLUDE='/usr/share/man/* /usr/share/locale/* /usr/share/i18n/* /usr/share/info/* /usr/share/lintian/*
- /usr/share/zoneinfo/* /usr/share/bash-completion/* /usr/lib/x86_64-linux-gnu/gconv/*
- /lib/udev/hwdb.d/* /boot/System.map* /lib/modules/*'
-VM_INCLUDE='/lib/modules/*/modules.*'
-VM_MODULES='crypto/crc32c_generic lib/libcrc32c lib/crc16 drivers/virtio/* drivers/block/virtio_blk drivers/net/virtio_net
+VM_EXCLUDE='/usr/share/doc* /usr/share/man* /usr/share/locale* /usr/share/i18n* /usr/share/info* /usr/share/lintian* /usr/share/zoneinfo*
+ /usr/share/bash-completion* /boot/System.map* /lib/modules/*/kernel/drivers* /lib/modules/*/kernel/sound* /lib/modules/*/kernel/net*
+ /lib/modules/*/kernel/fs* /lib/modules/*/kernel/arch*'
+VM_MODULES='drivers/virtio/ drivers/block/virtio_blk drivers/net/virtio_net
  drivers/net/net_failover net/core/failover drivers/char/hw_random/virtio-rng drivers/char/hw_random/rng-core drivers/watchdog/watchdog
  drivers/watchdog/i6300esb drivers/firmware/efi/efi-pstore fs/squashfs/squashfs fs/ext4/ext4 fs/jbd2/jbd2 fs/mbcache fs/fat/fat fs/fat/vfat
  fs/nls/nls_ascii fs/nls/nls_cp437 fs/efivarfs/efivarfs fs/autofs/autofs4'
@@ -40,12 +39,14 @@ vm_make_base() {
 	vm_output=$1
 	set --
 	for vm_word in $VM_EXCLUDE; do set -- "$@" "--dpkgopt=path-exclude=$vm_word"; done
-	for vm_word in $VM_INCLUDE; do set -- "$@" "--dpkgopt=path-include=$vm_word"; done
-	for vm_word in $VM_MODULES; do set -- "$@" "--dpkgopt=path-include=/lib/modules/*/kernel/$vm_word.ko"; done
+	for vm_word in $VM_MODULES; do set -- "$@" "--dpkgopt=path-include=/lib/modules/*/kernel/$vm_word*"; done
 	# The image has an initrd of its own: INITRD=No keeps the kernel's hook from making one.
-	INITRD=No SOURCE_DATE_EPOCH=1764028800 mmdebstrap --quiet --variant=essential --format=tar \
+	INITRD=No SOURCE_DATE_EPOCH=1764028800 mmdebstrap --variant=essential --format=tar \
 		--include="$(echo "$VM_PACKAGES" | tr ' ' ,)" --aptopt='APT::Install-Recommends "false"' --aptopt='Acquire::Languages "none"' \
 		--dpkgopt=force-unsafe-io "$@" "$VM_SUITE" "$vm_output" \
-		${VM_MIRROR:+"deb $VM_MIRROR $VM_SUITE main"} ${VM_SECURITY:+"deb $VM_SECURITY $VM_SUITE-security main"} >&2 ||
-		die "cannot make a Debian: see above"
+		${VM_MIRROR:+"deb $VM_MIRROR $VM_SUITE main"} ${VM_SECURITY:+"deb $VM_SECURITY $VM_SUITE-security main"} >"$vm_output.log" 2>&1 || {
+		tail -n 30 "$vm_output.log" >&2
+		die "cannot make a Debian: see above, and $vm_output.log"
+	}
+	rm -f "$vm_output.log"
 }
