@@ -8,7 +8,7 @@
 // and is then tried: the next boots start it, a bounded number of times, and after that the default again, without our
 // help. Only a slot that ran, and whose health checks passed, is confirmed and becomes the default.
 //
-// The package does no I/O. It drives ports: Bootloader (five verbs), Slots and Installer (the disk), Source (the verified
+// The package does no I/O. It drives ports: Bootloader (four verbs, and Settle), Slots and Installer (the disk), Source (the verified
 // repository), Gate (waves, windows, leases), Prober (health), Host (boot id, uptime, why the last boot ended, reboot) and
 // Store (the record). Their comments are the contract that adapters keep.
 //
