@@ -113,7 +113,7 @@ func (x *run) loseState(ctx context.Context) error {
 	if err := x.vm.Ready(ctx); err != nil {
 		return err
 	}
-	x.vm.Cut()
+	x.off()
 	f, err := os.OpenFile(x.disk.Path, os.O_RDWR, 0)
 	if err != nil {
 		return err

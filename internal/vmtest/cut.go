@@ -25,7 +25,7 @@ func (x *run) cut(ctx context.Context, p Point) error {
 			return err
 		}
 	}
-	x.vm.Cut()
+	x.off()
 	if _, err := x.disk.Fsck(); err != nil {
 		return err
 	}

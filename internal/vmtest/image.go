@@ -70,6 +70,7 @@ type Images struct{ Root, Kernel, Initrd string }
 // unwanted is what a package brings along and no appliance needs: it would have to be read, hashed and written.
 var unwanted = regexp.MustCompile(`^(boot/(config|initrd|System)|usr/share/(perl|doc/[^/]*/[^c]|man|locale)|` + //nolint:gochecknoglobals // a constant
 	`usr/lib/x86_64-linux-gnu/(perl|libperl|libicu|gconv)|usr/bin/(perl|openssl)|(usr/)?lib/udev/hwdb|usr/lib/systemd/systemd-(networkd|resolved|importd)$|` +
+	`usr/lib/modules/[^/]*/kernel/(block/|mm/|security/|samples/|virt/|crypto/([^c]|c[^r])|lib/test_)|usr/include/|usr/lib/(python|valgrind|gcc)|` +
 	`var/(lib/(apt|dpkg)|cache|log)/.|dev/.|(proc|sys|run|tmp)/.|usr/share/(mime|polkit|systemd/.*map|zoneinfo)|` +
 	`usr/lib/systemd/system-generators/systemd-(cryptsetup|gpt-auto|veritysetup|integritysetup|hibernate-resume|sysv|rc-local|bless-boot|run|getty|debug|system-update)-generator|` +
 	`(usr/)?lib/udev/rules.d/([0-4]|5[1-9]|60-(auto|cd|ev|fid|inp|per[^-]*-(alsa|inp|stor[^.]*-tape|v4l)|sens|serial)|6[1-9]|7|8[1-9]|80-(drivers|debian)|9[0-8]))`)

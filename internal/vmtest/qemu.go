@@ -253,6 +253,12 @@ func (v *VM) Cut() {
 	}
 }
 
+// Worked returns the processor time of a machine that is off.
+func (v *VM) Worked() time.Duration {
+	<-v.done
+	return v.cmd.ProcessState.UserTime() + v.cmd.ProcessState.SystemTime()
+}
+
 // Off waits until the machine has switched itself off.
 func (v *VM) Off(ctx context.Context) error {
 	select {

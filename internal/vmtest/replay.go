@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/evenkeel-os/evenkeel/release"
 	"github.com/evenkeel-os/evenkeel/updater"
@@ -205,6 +206,11 @@ func (x *run) release(r Release) (release.Release, error) { return ReadRelease(x
 func (x *run) bootCut(ctx context.Context, image string) error {
 	m := x.machine
 	m.Disk, m.WriteLog, m.OnLine = image, "", func(line string) {
+		if strings.HasPrefix(line, "Welcome to GRUB") {
+			x.mu.Lock()
+			x.booted++
+			x.mu.Unlock()
+		}
 		if x.Console != nil {
 			x.Console(x.s.Name, line)
 		}
@@ -213,7 +219,7 @@ func (x *run) bootCut(ctx context.Context, image string) error {
 	if err != nil {
 		return err
 	}
-	defer vm.Cut()
+	defer func() { vm.Cut(); x.spent += vm.Worked() }()
 	last := x.releases[len(x.releases)-1]
 	if _, err := vm.Expect(ctx, fmt.Sprintf(`release %s \(serial %d\) is the newest there is`, regexp.QuoteMeta(last.Version), last.Serial)); err != nil {
 		lines := vm.Console()

@@ -39,10 +39,12 @@ type run struct {
 	repo     string // directory of the repository that is served
 	releases []Release
 
-	mu    sync.Mutex
-	trace []Boot
-	marks []mark
-	err   error // of looking at the disk
+	mu     sync.Mutex
+	trace  []Boot
+	marks  []mark
+	booted int           // firmware starts of replayed cuts
+	spent  time.Duration // processor time of machines that are off
+	err    error         // of looking at the disk
 }
 
 // Run plays s, and compares every boot with the twin's.
@@ -56,6 +58,8 @@ func (r *Runner) Run(ctx context.Context, s Scenario) error {
 	if err := x.play(ctx); err != nil {
 		return fmt.Errorf("%w\n%s", err, x.lastWords())
 	}
+	x.off()
+	x.Say("%s: the emulators took %.0f s of processor time, for %d boots", x.s.Name, x.spent.Seconds(), len(x.trace)+x.booted)
 	return os.RemoveAll(x.dir)
 }
 
@@ -140,6 +144,8 @@ func (x *run) boots() ([]Boot, error) {
 func (x *run) off() {
 	if x.vm != nil {
 		x.vm.Cut()
+		x.spent += x.vm.Worked()
+		x.vm = nil
 	}
 }
 

@@ -94,6 +94,7 @@ func Scenarios() []Scenario {
 		bad(fixtures.Hung, "nothing runs any more: the hardware watchdog resets it", updater.NeverCameUp, "the hardware watchdog reset it"),
 		bad(fixtures.Crashy, "the kernel crashes after the agent has begun the trial", updater.Unhealthy, "its kernel panicked", "sysrq triggered crash"),
 	}
+	list[len(list)-1].Core = false // to the firmware it is a dead one
 	for i, p := range []Point{WhileWriting, WhenArmed, OnTrial} {
 		list = append(list, Scenario{
 			Name: fmt.Sprintf("cut-%s", []string{"writing", "armed", "trial"}[i]), Shows: "power is cut " + string(p) + ", and the update ends well all the same",
