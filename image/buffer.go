@@ -14,13 +14,3 @@ func aligned(n int64) []byte {
 	skip := (page - int(uintptr(unsafe.Pointer(&b[0]))%page)) % page
 	return b[skip : int64(skip)+n]
 }
-
-// grown returns a buffer of n bytes: b, if it is large enough. Buffers grow in few steps, for what is left behind is memory
-// too until it is collected.
-func grown(b []byte, n int64) []byte {
-	const step = 128 << 10
-	if int64(cap(b)) < n {
-		b = make([]byte, (n+n/4+step-1)/step*step)
-	}
-	return b[:n]
-}

@@ -5,21 +5,31 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 )
 
 // Copy returns a route that takes segments from base, the same image's place in the running slot, where they stand at the
 // same offset. Cost reads 4 KiB of base to see whether a segment may be there; errors of base only mean that it is not.
-func Copy(ix *Index, base io.ReaderAt) Route { return &copied{ix, base} }
+func Copy(ix *Index, base io.ReaderAt) Route {
+	return &copied{ix: ix, base: base, spare: make(chan []carried, 1)}
+}
 
 type copied struct {
-	ix   *Index
-	base io.ReaderAt
+	ix    *Index
+	base  io.ReaderAt
+	spare chan []carried // for the next Fetch, as in pack
+	heads sync.Pool      // of *[hintSpan]byte: so much garbage for each segment would let memory grow with the image
 }
 
 // Cost implements Route.
 func (c *copied) Cost(seg int) (Cost, bool) {
 	off, n := c.ix.Segment(seg)
-	head := make([]byte, min(n, hintSpan))
+	b, ok := c.heads.Get().(*[hintSpan]byte)
+	if !ok {
+		b = new([hintSpan]byte)
+	}
+	defer c.heads.Put(b)
+	head := b[:min(n, hintSpan)]
 	if _, err := readFull(c.base, head, off); err != nil || !c.ix.mayBeRight(seg, head) {
 		return Cost{}, false
 	}
@@ -29,11 +39,29 @@ func (c *copied) Cost(seg int) (Cost, bool) {
 // Fetch implements Route. What is not there after all does not keep the rest from coming.
 func (c *copied) Fetch(ctx context.Context, segs []int, put func(seg int, b []byte) error) error {
 	f := &copying{copied: c, segs: segs, put: put}
-	err := ordered(ctx, make([]carried, copiers), copiers, f.take, f.work, f.give)
+	carriers := c.carriers()
+	defer c.keep(carriers)
+	err := ordered(ctx, carriers, copiers, f.take, f.work, f.give)
 	if err == nil {
 		err = f.missing
 	}
 	return err
+}
+
+func (c *copied) carriers() []carried {
+	select {
+	case cs := <-c.spare:
+		return cs
+	default:
+		return make([]carried, copiers)
+	}
+}
+
+func (c *copied) keep(cs []carried) {
+	select {
+	case c.spare <- cs:
+	default:
+	}
 }
 
 // copiers is how many segments are copied at a time.

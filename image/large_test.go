@@ -132,6 +132,31 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 }
 
+// TestMemoryOfLookingIsBounded: to see that a segment is not in the base leaves nothing behind.
+func TestMemoryOfLookingIsBounded(t *testing.T) {
+	l := newLarge(t, 4096, image.MinSize)
+	routes := append(l.routes(), image.Copy(l.ix, repeated("other")))
+	got := allocated(t, func() error { _, err := image.Plan(t.Context(), l.ix, nil, routes); return err })
+	if t.Logf("%d KiB", got>>10); got > 8<<20 { // under the race detector, a pool keeps no more than three in four
+		t.Errorf("it allocates %d bytes for %d segments", got, l.ix.Segments())
+	}
+}
+
+// TestMemoryOfCopyingIsBounded: one copy after the other uses the same memory.
+func TestMemoryOfCopyingIsBounded(t *testing.T) {
+	l := newLarge(t, 64, 1<<20)
+	route := image.Copy(l.ix, repeated(l.segment))
+	got := allocated(t, func() (err error) {
+		for seg := 0; seg < l.ix.Segments() && err == nil; seg++ {
+			err = route.Fetch(t.Context(), []int{seg}, func(int, []byte) error { return nil })
+		}
+		return err
+	})
+	if t.Logf("%d KiB", got>>10); got > 8<<20 {
+		t.Errorf("it allocates %d bytes for %d copies", got, l.ix.Segments())
+	}
+}
+
 func TestMemoryOfBuildIsBounded(t *testing.T) {
 	run := func(total int64) uint64 {
 		src := io.NewSectionReader(repeated(prose(1<<20)), 0, total)

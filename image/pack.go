@@ -27,6 +27,7 @@ type pack struct {
 	ix      *Index
 	blob    Blob
 	gap     int64 // how many unwanted bytes are read to save a request
+	largest int64 // chunk of the pack, in bytes
 	workers int
 	spare   chan *bench // for the next Fetch: memory that is left behind stays until it is collected
 }
@@ -53,7 +54,17 @@ type want struct {
 
 func newPack(ix *Index, blob Blob) *pack {
 	workers := int(max(2, min(4, decodeMemory/ix.chunk())))
-	return &pack{ix: ix, blob: blob, gap: maxGap, workers: workers, spare: make(chan *bench, 1)}
+	return &pack{ix: ix, blob: blob, gap: maxGap, largest: ix.largestChunk(), workers: workers, spare: make(chan *bench, 1)}
+}
+
+// largestChunk is the most bytes that the frames of one chunk have in the pack. Buffers have that size from the start: those
+// that grew with what comes would leave memory behind at each step.
+func (ix *Index) largestChunk() (largest int64) {
+	perChunk := int(ix.chunk() / ix.frame)
+	for i := 0; i < ix.Frames(); i += perChunk {
+		largest = max(largest, ix.frames[min(i+perChunk, ix.Frames())]-ix.frames[i])
+	}
+	return largest
 }
 
 // metered returns the same route with every byte counted. Where bytes are limited, none is fetched in vain.
@@ -118,7 +129,7 @@ func (p *pack) fetch(ctx context.Context, segs []int, put func(int, []byte) erro
 		return err
 	}
 	defer p.keep(b)
-	s := &stream{blob: p.blob, gap: p.gap, wants: p.ix.wants(segs)}
+	s := &stream{blob: p.blob, gap: p.gap, largest: p.largest, wants: p.ix.wants(segs)}
 	defer s.close()
 	unpack := func(_ context.Context, u *unit) error { return p.unpack(b.dec, u, put) }
 	return ordered(ctx, b.units, p.workers, s.next, unpack, done)
@@ -188,6 +199,7 @@ func (p *pack) decode(dec *zstd.Decoder, u *unit) error {
 type stream struct {
 	blob     Blob
 	gap      int64
+	largest  int64 // want
 	wants    []want
 	body     io.ReadCloser
 	pos, end int64 // of body, in the pack
@@ -199,8 +211,10 @@ func (s *stream) next(ctx context.Context, u *unit) (bool, error) {
 		return false, nil
 	}
 	u.want = s.wants[0]
-	u.packed = grown(u.packed, u.n)
-	err := s.read(ctx, u.packed, u.off)
+	if u.packed == nil {
+		u.packed = make([]byte, s.largest)
+	}
+	err := s.read(ctx, u.packed[:u.n], u.off)
 	s.wants = s.wants[1:]
 	switch {
 	case err == nil:

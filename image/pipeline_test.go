@@ -90,12 +90,35 @@ func TestOrderedErrors(t *testing.T) {
 	}
 }
 
-func TestGrown(t *testing.T) {
-	b := grown(nil, 1000)
-	if len(b) != 1000 || &grown(b, 2000)[0] != &b[0] {
-		t.Error("a small buffer is not used again")
-	}
-	if c := grown(b, 1<<20); len(c) != 1<<20 || cap(c) < 1<<20+1<<18 {
-		t.Errorf("a large buffer has %d of %d bytes", len(c), cap(c))
+// TestLargestChunk: the buffers hold whatever is wanted of any chunk, and no more than that.
+func TestLargestChunk(t *testing.T) {
+	const k = 1 << 10
+	for _, c := range []struct {
+		segment, frame int64
+		lengths        []int64
+		want           int64
+	}{
+		{64 * k, 64 * k, []int64{5, 9, 7}, 9},
+		{128 * k, 64 * k, []int64{5, 9, 7, 8}, 15},
+		{128 * k, 64 * k, []int64{5, 9, 20}, 20},
+		{64 * k, 128 * k, []int64{5, 9}, 9},
+	} {
+		ix := &Index{segment: c.segment, frame: c.frame, size: int64(len(c.lengths)) * c.frame, frames: []int64{0}}
+		for _, n := range c.lengths {
+			ix.frames = append(ix.frames, ix.PackSize()+n)
+		}
+		ix.segments = make([]segment, pieces(ix.size, ix.segment))
+		if got := ix.largestChunk(); got != c.want {
+			t.Errorf("segments of %d, frames of %d with %v: %d, want %d", c.segment, c.frame, c.lengths, got, c.want)
+		}
+		all := make([]int, ix.Segments())
+		for i := range all {
+			all[i] = i
+		}
+		for _, w := range ix.wants(all) {
+			if w.n > c.want {
+				t.Errorf("segments of %d, frames of %d with %v: %d bytes are wanted at once", c.segment, c.frame, c.lengths, w.n)
+			}
+		}
 	}
 }
