@@ -121,14 +121,14 @@ func (f *follower) withAgent(ctx context.Context, c *control.Client) error {
 		select {
 		case m := <-messages:
 			f.hear(m)
-		case <-ended:
+		case err := <-ended:
 			for len(messages) > 0 { // all that will ever come
 				f.hear(<-messages)
 			}
 			if !f.goesOn() {
 				continue
 			}
-			if ctx.Err() != nil {
+			if err == nil {
 				return failure(exitFailed, "you left; the agent goes on (\"evenkeel cancel\" stops it)")
 			}
 			if !f.rebootFollows() {
