@@ -68,8 +68,8 @@ func New(o Options) *Agent {
 }
 
 // Submit hands an operator's intent to the agent and returns where the answer comes: exactly one, unless the machine
-// reboots first. A second intent replaces one that was not answered yet. Cancel, or an update to another version,
-// reaches a download that runs: it stops within one segment.
+// reboots first. A second intent replaces one that was not answered yet. What cannot wait reaches what runs: Cancel ends a
+// download within one segment, and health checks at once.
 func (a *Agent) Submit(in Intent) <-chan Answer {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -88,10 +88,16 @@ func (a *Agent) Submit(in Intent) <-chan Answer {
 	return a.answer
 }
 
-// interrupts: the intent cannot wait until the present install is done.
+// interrupts: the intent cannot wait until what runs now is done, and Next obeys it before it would run that again.
 func (a *Agent) interrupts() bool {
-	in, t := a.intent, a.rec.Txn
-	return in.Verb == Cancel || in.Verb == Update && in.Version != "" && t != nil && in.Version != t.Release.Version
+	in := a.intent
+	switch a.rec.Phase {
+	case Staging, Staged:
+		return in.Verb == Cancel || in.Verb == Update && in.Version != "" && in.Version != a.rec.Txn.Release.Version
+	case InTrial:
+		return in.Verb == Cancel || in.Verb == Rollback || in.Verb == Confirm && in.Force
+	}
+	return false
 }
 
 // Poll makes the agent look for releases at its next step, and ask its gate again.
@@ -263,123 +269,6 @@ func (a *Agent) readBack(s Slot) error {
 	}
 	a.learn(func(x *Session) { x.Confirmed = true })
 	return nil
-}
-
-// consult asks others: the repository, the gate, the health checks.
-func (a *Agent) consult(ctx context.Context, v View, s Step) (err error) {
-	switch s.Do {
-	case DoRefresh:
-		return a.refresh(ctx)
-	case DoAsk:
-		return a.ask(ctx, v, s)
-	case DoEnter:
-		l, err := a.o.Gate.Enter(ctx, *a.rec.Txn)
-		if err == nil {
-			a.learn(func(x *Session) { x.Entered, x.Lease = true, l })
-		}
-		return err
-	case DoLeave:
-		err = a.o.Gate.Leave(ctx, a.rec.Outbox[0])
-		a.learn(func(x *Session) { x.Left, x.LeaveLate = err == nil, err != nil })
-	case DoProbe:
-		return a.probe(ctx)
-	case DoBaseline:
-		err = a.o.Prober.Baseline(ctx)
-		a.learn(func(x *Session) { x.Baselined = true }) // no baseline: the checks are absolute
-	case DoVerify:
-		return a.verify(ctx, s)
-	}
-	return err
-}
-
-// verify counts what fails as install does.
-func (a *Agent) verify(ctx context.Context, s Step) error {
-	err := a.o.Installer.Check(ctx, s.Slot, a.rec.Slots[s.Slot])
-	a.learn(func(x *Session) {
-		x.Checked = err == nil
-		if err != nil && !Temporary(err) {
-			x.Retries++
-		}
-	})
-	return err
-}
-
-func (a *Agent) probe(ctx context.Context) error {
-	rep, err := a.o.Prober.Probe(ctx)
-	if err != nil {
-		return err
-	}
-	a.learn(func(x *Session) {
-		x.Report, x.Health = rep, Sick
-		if rep.Healthy {
-			x.Health = Healthy
-		}
-	})
-	return nil
-}
-
-func (a *Agent) ask(ctx context.Context, v View, s Step) error {
-	ask := Ask{Stage: s.Stage, By: byAgent}
-	if a.rec.Txn != nil {
-		ask.Release, ask.By = a.rec.Txn.Release, a.rec.Txn.By
-	} else if rel, ok := v.Offers.Newest(a.rec, v.Boot.Running); ok {
-		ask.Release = rel
-	}
-	verdict, err := a.o.Gate.Decide(ctx, ask)
-	if err != nil {
-		verdict = Verdict{Reason: "the gate could not be asked: " + err.Error()}
-	}
-	a.learn(func(x *Session) { x.Asked, x.Verdict = s.Stage, verdict })
-	return err
-}
-
-// refresh never stops the machine: an unreachable repository leaves what was known in force.
-func (a *Agent) refresh(ctx context.Context) error {
-	err := a.o.Source.Refresh(ctx)
-	rels, offersErr := a.o.Source.Offers(ctx)
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.session.PollDue = false
-	if offersErr == nil {
-		a.offers.Releases, a.offers.Known = rels, true
-	}
-	err = errors.Join(err, offersErr)
-	a.offers.Unread = ""
-	if err != nil {
-		a.offers.Unread = err.Error()
-	}
-	return err
-}
-
-// install may take long; Cancel ends it. Failures of the network are not counted: they are waited out.
-func (a *Agent) install(ctx context.Context, s Step) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	a.mu.Lock()
-	a.cancel = cancel
-	if a.interrupts() {
-		cancel(ErrCancelled)
-	}
-	a.mu.Unlock()
-	err := a.o.Installer.Install(ctx, s.Slot, a.rec.Txn.Release)
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.cancel = nil
-	switch cause := context.Cause(ctx); {
-	case err == nil:
-		a.session.Installed = true
-	case errors.Is(cause, ErrCancelled):
-		return nil
-	case !Temporary(err):
-		a.session.Retries++
-	}
-	return err
-}
-
-// Temporary reports whether err says of itself that waiting may help, as errors of the network do.
-func Temporary(err error) bool {
-	var t interface{ Temporary() bool }
-	return errors.As(err, &t) && t.Temporary()
 }
 
 // save makes s.Record the record. A phase that changed starts with a new session, for what was done belongs to the old.

@@ -23,6 +23,7 @@ type host struct {
 	events   []string
 
 	install func(ctx context.Context) error // nil: the twin's
+	probe   func(ctx context.Context) error
 	refresh func() error
 	save    func() error
 	running func() (updater.Slot, error)
@@ -52,7 +53,7 @@ func (h *host) powerOn() {
 		}
 	}
 	o := h.Options(h.settings)
-	o.Source, o.Installer, o.Store, o.Slots = source{h}, h, h, h
+	o.Source, o.Installer, o.Prober, o.Store, o.Slots = source{h}, h, h, h, h
 	o.OnEvent = func(e updater.Event) { h.events = append(h.events, e.Kind) }
 	if h.options != nil {
 		h.options(&o)
@@ -87,6 +88,15 @@ func (h *host) Install(ctx context.Context, s updater.Slot, rel release.Release)
 		}
 	}
 	return h.Devices.Install(ctx, s, rel)
+}
+
+func (h *host) Probe(ctx context.Context) (updater.Report, error) {
+	if h.probe != nil {
+		if err := h.probe(ctx); err != nil {
+			return updater.Report{}, err
+		}
+	}
+	return h.Devices.Probe(ctx)
 }
 
 func (h *host) Check(ctx context.Context, s updater.Slot, r updater.SlotRecord) error {
@@ -201,6 +211,46 @@ func TestCancelEndsARunningInstall(t *testing.T) {
 	}
 	if ans := <-answer; ans.Refused {
 		t.Errorf("the answer is %+v", ans)
+	}
+}
+
+// TestOperatorEndsRunningHealthChecks: a person need not wait for checks that take their time to fail.
+func TestOperatorEndsRunningHealthChecks(t *testing.T) {
+	for _, c := range []struct {
+		in   updater.Intent
+		want updater.Phase
+	}{
+		{updater.Intent{Verb: updater.Cancel}, updater.Reverting},
+		{updater.Intent{Verb: updater.Rollback}, updater.Reverting},
+		{updater.Intent{Verb: updater.Confirm, Force: true}, updater.Confirming},
+	} {
+		h := newHost(fixtures.Good)
+		var answer <-chan updater.Answer
+		h.probe = func(ctx context.Context) error {
+			answer = h.agent.Submit(c.in)
+			<-ctx.Done()
+			return context.Cause(ctx)
+		}
+		h.steps(t, updater.DoProbe)
+		if s := h.steps(t, updater.DoSave); !s.Answers || s.Record.Phase != c.want {
+			t.Errorf("%s: the step after it is %+v", c.in.Verb, s)
+		}
+		if ans := <-answer; ans.Refused {
+			t.Errorf("%s: the answer is %+v", c.in.Verb, ans)
+		}
+	}
+}
+
+// TestConfirmWaitsForHealthChecks: without force they are what it asks for.
+func TestConfirmWaitsForHealthChecks(t *testing.T) {
+	h := newHost(fixtures.Good)
+	h.probe = func(ctx context.Context) error {
+		h.agent.Submit(updater.Intent{Verb: updater.Confirm})
+		return ctx.Err()
+	}
+	h.steps(t, updater.DoProbe)
+	if s := h.steps(t, updater.DoSave); s.Record.Phase != updater.Confirming || !s.Answers {
+		t.Errorf("the step after it is %+v", s)
 	}
 }
 
