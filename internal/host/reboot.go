@@ -89,7 +89,10 @@ func (r *Rebooter) orderly(ctx context.Context, arg string) error {
 	if err == nil {
 		return nil
 	}
-	if s, stateErr := m.State(ctx); stateErr == nil && s == systemd.Stopping {
+	// Who asks is told to stop by the very shutdown, often before the answer is here.
+	late, cancelLate := context.WithTimeout(context.WithoutCancel(ctx), min(5*time.Second, r.patience()))
+	defer cancelLate()
+	if s, stateErr := m.State(late); stateErr == nil && s == systemd.Stopping {
 		return nil
 	}
 	return errors.Join(err, context.Cause(ctx))

@@ -157,6 +157,22 @@ func TestAnEndedContextIsNoReasonForForce(t *testing.T) {
 	}
 }
 
+// TestStoppedByTheRebootItself: systemd stops who asked before its answer is here. That is success.
+func TestStoppedByTheRebootItself(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	r, k, fake := harmless(t)
+	fake.OnCall(func(method string) {
+		if method == "StartUnit" {
+			fake.SetState("stopping")
+			cancel()
+		}
+	})
+	fake.Refuse("StartUnit", "the answer that comes too late")
+	if err := r.Ask(ctx, ""); err != nil || k.got() != "" {
+		t.Errorf("Ask = %v, the kernel was asked for %q", err, k.got())
+	}
+}
+
 func TestForce(t *testing.T) {
 	sick := errors.New("EPERM")
 	ended, cancel := context.WithCancel(t.Context())
