@@ -15,7 +15,11 @@ func TestChoose(t *testing.T) {
 		n    int
 		ok   bool
 	}{
-		{nil, 0, false}, {[]string{"list"}, 0, true}, {[]string{"good"}, 1, true}, {[]string{"good", "sick"}, 2, true}, {[]string{"goood"}, 0, false},
+		{nil, 0, false},
+		{[]string{"list"}, 0, true},
+		{[]string{"good"}, 1, true},
+		{[]string{"good", "sick"}, 2, true},
+		{[]string{"goood"}, 0, false},
 		{[]string{"good", "nothing"}, 0, false},
 	} {
 		got, err := choose(tt.args)
