@@ -193,6 +193,27 @@ func TestAPanicThatIsBeingMoved(t *testing.T) {
 	}
 }
 
+// TestAPanicThatTookSeconds: names and parts are as OVMF under emulation kept them. The panic before it is another one.
+func TestAPanicThatTookSeconds(t *testing.T) {
+	c := newComputer(t)
+	c.begun("boot-1", updater.B)
+	dir := "var/lib/systemd/pstore/179564957/dmesg-efi-1795649"
+	for name, text := range map[string]string{
+		"55001001": "Panic#1 Part1\n<0>[ 1.0] Kernel panic - not syncing: an earlier one\n",
+		"57401001": "Panic#1 Part1\n<4>[136.077645] Hardware name: QEMU Standard PC\n<4>[136.078183] Call Trace:\n",
+		"57402001": "Panic#1 Part2\n<6>[ 16.877568] Run /init as init process\n<0>[136.070000] Kernel panic - not syncing: sysrq triggered crash\n",
+		"57503001": "Panic#1 Part3\n<6>[ 1.470300] ACPI: PCI: Interrupt link GSIA configured for IRQ 16\n",
+		"57714001": "Panic#1 Part14\n<6>[ 0.000000] Kernel command line: evenkeel.slot=b\n",
+	} {
+		c.put(dir+name, text)
+	}
+	c.begun("boot-2", updater.A)
+	c.want(updater.CausePanic, updater.B, "sysrq triggered crash\n")
+	if d := c.reset().Detail; !strings.HasSuffix(d, "Call Trace:") || strings.Contains(d, "an earlier one") || !strings.Contains(d, "command line") {
+		t.Errorf("the dump is told as %q", d)
+	}
+}
+
 func TestALongPanicIsBounded(t *testing.T) {
 	c := newComputer(t)
 	c.begun("boot-1", updater.B)

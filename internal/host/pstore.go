@@ -100,6 +100,17 @@ func dumpName(path string) string {
 	return filepath.Dir(path)
 }
 
+// follows reports whether p was written right after q, in one dump. EFI's parts are named after the second in which each
+// was written, and a slow firmware takes several for a dump.
+func (p dumpPart) follows(q dumpPart) bool {
+	if p.count != q.count || p.part <= q.part {
+		return false
+	}
+	at, err1 := strconv.ParseInt(p.dump, 10, 64)
+	before, err2 := strconv.ParseInt(q.dump, 10, 64)
+	return p.dump == q.dump || err1 == nil && err2 == nil && at-before <= 60
+}
+
 // parseDump reads what fs/pstore/platform.c writes: a line as "Panic#2 Part1", and then lines of the kernel's log.
 func parseDump(data []byte) (dumpPart, error) {
 	head, body, _ := strings.Cut(string(data), "\n")
@@ -122,12 +133,13 @@ func panicked(parts []dumpPart) (updater.Reset, bool) {
 		return updater.Reset{}, false
 	}
 	slices.SortStableFunc(parts, func(a, b dumpPart) int {
-		return cmp.Or(cmp.Compare(a.dump, b.dump), cmp.Compare(a.count, b.count), cmp.Compare(b.part, a.part))
+		return cmp.Or(cmp.Compare(a.dump, b.dump), cmp.Compare(a.count, b.count), cmp.Compare(a.part, b.part))
 	})
 	var log strings.Builder
-	for _, p := range parts {
-		if p.dump == parts[len(parts)-1].dump {
-			log.WriteString(strings.TrimSuffix(p.text, "\n") + "\n")
+	for i := len(parts) - 1; i >= 0; i-- {
+		log.WriteString(strings.TrimSuffix(parts[i].text, "\n") + "\n")
+		if i > 0 && !parts[i].follows(parts[i-1]) {
+			break
 		}
 	}
 	return updater.Reset{Cause: updater.CausePanic, Slot: slotIn(log.String()), Detail: panicDetail(log.String())}, true
