@@ -16,7 +16,7 @@ func (x *run) judge(ctx context.Context, twin []Boot) error {
 	if err := x.judgeInside(ctx); err != nil {
 		return err
 	}
-	if _, _, err := x.vm.Run(ctx, "systemctl poweroff --no-block"); err != nil {
+	if err := x.vm.Type(ctx, "systemctl poweroff"); err != nil {
 		return err
 	}
 	if err := x.vm.Off(ctx); err != nil {

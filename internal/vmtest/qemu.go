@@ -239,6 +239,15 @@ func (v *VM) Run(ctx context.Context, command string) (out string, status int, e
 	return out, status, err
 }
 
+// Type lets the operator type a command that the machine does not live to see the end of.
+func (v *VM) Type(ctx context.Context, command string) error {
+	if err := v.Ready(ctx); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(v.operator, "0 %s\n", command)
+	return err
+}
+
 // Ready waits until the operator can type.
 func (v *VM) Ready(ctx context.Context) error {
 	return v.until(ctx, "the operator's prompt", func() bool { return v.prompt })

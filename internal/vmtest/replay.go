@@ -225,7 +225,7 @@ func (x *run) bootCut(ctx context.Context, image string) error {
 		lines := vm.Console()
 		return fmt.Errorf("%w; the console says\n%q", err, lines[max(0, len(lines)-25):])
 	}
-	if _, _, err := vm.Run(ctx, "systemctl poweroff --no-block"); err != nil {
+	if err := vm.Type(ctx, "systemctl poweroff"); err != nil {
 		return err
 	}
 	if err := vm.Off(ctx); err != nil {

@@ -232,7 +232,7 @@ func (x *run) act(ctx context.Context, a Act) error {
 
 // reboot lets the operator reboot, and waits until the firmware has.
 func (x *run) reboot(ctx context.Context) error {
-	if _, _, err := x.vm.Run(ctx, "systemctl reboot --no-block"); err != nil {
+	if err := x.vm.Type(ctx, "systemctl reboot"); err != nil {
 		return err
 	}
 	_, err := x.vm.Expect(ctx, `^evenkeel: booting slot `)
