@@ -96,7 +96,7 @@ func (x *run) unchanged(ctx context.Context) error {
 	if st.Running != updater.A || st.Default != updater.A || st.Version != x.s.Releases[0].Version {
 		return fmt.Errorf("it runs %s in slot %s, default %s", st.Version, st.Running, st.Default)
 	}
-	if st.Error == "" && !strings.Contains(st.Next.Why, "but") {
+	if st.Error == "" && !strings.Contains(st.Next.Why, "could not") && !strings.Contains(st.Next.Why, ", but ") {
 		return errors.New("its status says of no error")
 	}
 	x.Say("%s: status says: %s", x.s.Name, or(st.Error, st.Next.Why))

@@ -76,7 +76,7 @@ func bad(k fixtures.Kind, shows string, o updater.Outcome, history ...string) Sc
 // Scenarios lists them all.
 func Scenarios() []Scenario {
 	mute := bad(fixtures.Mute, "its agent crashes whenever it is started: the deadline unit goes back", updater.NeverCameUp, "its agent did not report by the deadline")
-	mute.Config = "health:\n  deadline: 30s\n"
+	mute.Config = "health:\n  timeout: 20s\n  deadline: 30s\n"
 	list := []Scenario{
 		{
 			Name: "good", Shows: "1.0 -> 2.0: staged, tried, healthy, confirmed; the next boot stays in 2.0", Core: true,
