@@ -179,7 +179,10 @@ func (m *Manager) call(ctx context.Context, f func(*dbus.Conn) error) error {
 		}
 	}
 	defer c.Close()
-	return f(c)
+	if err := f(c); err != nil {
+		return errors.Join(ctx.Err(), err) // a connection that ended with ctx says only that it was closed
+	}
+	return nil
 }
 
 func (m *Manager) connect(ctx context.Context, socket string, bus bool) (*dbus.Conn, error) {
