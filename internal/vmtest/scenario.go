@@ -124,14 +124,11 @@ func hostile() []Scenario {
 	foreign.Compatible = "other-board"
 	return []Scenario{
 		{
-			Name: "tampered", Shows: "timestamp, index and pack are tampered with, then the repository vanishes; then it is well", Core: true,
+			Name: "tampered", Shows: "the timestamp is tampered with, the repository vanishes, index and pack are tampered with; then it is well", Core: true,
 			Releases: []Release{v1(), v2(fixtures.Good)}, End: confirmed,
 			Acts: []Act{
-				{Attack: "the timestamp is tampered with"},
-				{Attack: "an index is tampered with"},
-				{Attack: "a pack is tampered with"},
-				{Attack: "the repository is gone"},
-				{Until: updater.Confirmed},
+				{Attack: "the timestamp is tampered with"}, {Attack: "the repository is gone"},
+				{Attack: "an index is tampered with"}, {Attack: "a pack is tampered with"}, {Until: updater.Confirmed},
 			},
 		},
 		{
