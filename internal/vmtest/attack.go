@@ -87,20 +87,25 @@ func (x *run) attack(ctx context.Context, name string) error {
 	return a.end(x, ctx)
 }
 
-// unchanged: the factory's release runs, is the default, and the operator is told what is wrong.
+// unchanged: the factory's release runs, is the default, and the operator is told what is wrong, before long.
 func (x *run) unchanged(ctx context.Context) error {
-	st, err := x.status(ctx)
-	if err != nil {
-		return err
+	for range 20 {
+		st, err := x.status(ctx)
+		if err != nil {
+			return err
+		}
+		if st.Running != updater.A || st.Default != updater.A || st.Version != x.s.Releases[0].Version {
+			return fmt.Errorf("it runs %s in slot %s, default %s", st.Version, st.Running, st.Default)
+		}
+		if st.Error != "" || strings.Contains(st.Next.Why, "could not") || strings.Contains(st.Next.Why, ", but ") {
+			x.Say("%s: status says: %s", x.s.Name, or(st.Error, st.Next.Why))
+			return x.holds(updater.A, x.s.Releases[0].Version)
+		}
+		if err := x.ask(ctx, "sleep 2"); err != nil {
+			return err
+		}
 	}
-	if st.Running != updater.A || st.Default != updater.A || st.Version != x.s.Releases[0].Version {
-		return fmt.Errorf("it runs %s in slot %s, default %s", st.Version, st.Running, st.Default)
-	}
-	if st.Error == "" && !strings.Contains(st.Next.Why, "could not") && !strings.Contains(st.Next.Why, ", but ") {
-		return errors.New("its status says of no error")
-	}
-	x.Say("%s: status says: %s", x.s.Name, or(st.Error, st.Next.Why))
-	return x.holds(updater.A, x.s.Releases[0].Version)
+	return errors.New("its status says of no error")
 }
 
 func (x *run) fillState(ctx context.Context) error {
