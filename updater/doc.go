@@ -38,7 +38,7 @@
 //
 // TestOrderTable has one row for each gap between two steps: what lies in the record and in the boot loader then, which
 // slot boots, and what is done first. TestEveryCut cuts the power in every one of those gaps, and within the steps, in
-// every order that a few faults, operators and nine kinds of release can bring about, and asserts that the host always
+// every order that a few faults, operators and ten kinds of release can bring about, and asserts that the host always
 // boots, never writes what may be booted, confirms nothing that is sick, blocks nothing that is well, forgets no lease, and
 // comes to rest. TestMutants breaks each rule and sees that this is noticed.
 //

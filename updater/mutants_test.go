@@ -96,6 +96,10 @@ func mutants() []mutant {
 			caught: "confirmed is saved before Confirm, or inferred",
 		},
 		{
+			name: "the serial of what is on trial is not compared", world: grub(fixtures.Mislabeled, budget{}), decide: anySerial,
+			caught: "a bad image is the default",
+		},
+		{
 			name: "Armed is saved before Try", world: grub(fixtures.Good, budget{}), decide: armedFirst,
 			caught: "Armed is saved before Try",
 		},
@@ -231,6 +235,13 @@ func noReason(r updater.Record, v updater.View) updater.Step {
 func inferred(r updater.Record, v updater.View) updater.Step {
 	if r.Phase == updater.Confirming && v.Loader.Default == r.Txn.Slot {
 		v.Running, v.Session.Confirmed = r.Txn.Slot, true
+	}
+	return updater.Next(r, v)
+}
+
+func anySerial(r updater.Record, v updater.View) updater.Step {
+	if r.Phase == updater.InTrial {
+		v.Boot.Running.Serial = r.Txn.Release.Serial
 	}
 	return updater.Next(r, v)
 }

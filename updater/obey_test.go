@@ -69,6 +69,14 @@ func onlyOld(s *situation) { s.v.Offers.Releases = s.v.Offers.Releases[:2] }
 
 func onTrial(s *situation) {
 	s.v.Running, s.v.Loader.EnabledB, s.v.Loader.Trial = updater.B, true, updater.Trial{Slot: updater.B, TriesLeft: 2}
+	s.v.Boot.Running = updater.Running{Version: "v2", Serial: 30}
+}
+
+func says(serial uint64) func(*situation) {
+	return func(s *situation) {
+		probed(updater.Healthy)(s)
+		s.v.Boot.Running.Serial = serial
+	}
 }
 
 func probed(h updater.Health) func(*situation) {
@@ -145,6 +153,9 @@ func TestOperators(t *testing.T) {
 		{"on trial, well", in(updater.InTrial, probed(updater.Healthy)), confirm, "saved confirming by agent", "slot b is well, says the operator"},
 		{"on trial, sick", in(updater.InTrial, probed(updater.Sick)), confirm, "refused, saved reverting unhealthy", "health check web failed"},
 		{"on trial, sick, forced", in(updater.InTrial, probed(updater.Sick)), force(confirm), "saved confirming by agent", "says the operator"},
+		{"on trial, another serial", in(updater.InTrial, says(11)), force(confirm), "refused, saved reverting unhealthy", "the image says that it is serial 11, and the release is 30"},
+		{"on trial, no serial", in(updater.InTrial, says(0)), ask(updater.NoVerb), "saved reverting unhealthy", "the image says that it is serial 0"},
+		{"back on trial, a serial that nobody knew", in(updater.InTrial, says(11), goingBack), ask(updater.NoVerb), "saved confirming by agent", "is well"},
 		{"on trial", in(updater.InTrial, onTrial), update, "refused", "is on trial: wait for its verdict"},
 		{"on trial", in(updater.InTrial, onTrial), retry, "refused", "a trial is under way"},
 		{"on trial", in(updater.InTrial, onTrial), check, "refused", "a trial is under way"},

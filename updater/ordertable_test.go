@@ -279,6 +279,11 @@ func gaps() []gap {
 			upInB(boot2, "probe", reverting), "v0 in a",
 		},
 		{
+			fail, "it says that it is another release", on(fixtures.OurGRUB, fixtures.Mislabeled, 2, budget{}),
+			[]string{boot1, powerCut},
+			upInB(boot2, "SAVE(reverting: unhealthy: the image says that it is serial 19, and the release is 20", "disable b"), "v0 in a",
+		},
+		{
 			fail, "after SAVE(reason), before Disable", sick,
 			[]string{reverting, powerCut},
 			upInB("disable b", "reboot", "firmware boots a", "agent up in a", "SAVE(closing: unhealthy"), "v0 in a",

@@ -242,6 +242,9 @@ func inTrial(r Record, v View) Step {
 	case v.Session.Unsaved && v.Boot.Uptime >= v.Settings.Deadline:
 		return Step{Do: DoReboot, Why: "the record cannot be saved, so the trial cannot be confirmed"}
 	}
+	if why := mislabeled(t, v.Boot.Running); why != "" {
+		return refuseConfirm(v, revert(r, Unhealthy, why, nil))
+	}
 	if s, ok := obeyInTrial(r, v); ok {
 		return s
 	}
@@ -254,6 +257,15 @@ func inTrial(r Record, v View) Step {
 		return refuseConfirm(v, revert(r, Unhealthy, "no verdict by the deadline", nil))
 	}
 	return Step{Do: DoProbe, Why: "is slot " + string(t.Slot) + " well?"}
+}
+
+// mislabeled: what runs decides what is newer. An image that takes itself for another release would be updated to the
+// same one for ever, and overwrite the fallback with it; not even an operator may confirm that.
+func mislabeled(t *Txn, run Running) string {
+	if t.Rollback || run.Serial == t.Release.Serial {
+		return ""
+	}
+	return fmt.Sprintf("the image says that it is serial %d, and the release is %d", run.Serial, t.Release.Serial)
 }
 
 func confirmed(r Record) Step {
