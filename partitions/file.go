@@ -157,8 +157,8 @@ func syncDir(dir string) error {
 	return nil
 }
 
-// Prune removes from the directories of slot every file that is no image of the release and not the boot entry: what
-// releases with other file names left behind. It refuses the running slot. Call it before the first Target of a release.
+// Prune removes from the directories of slot every file that is no image of the release and not the boot loader's: what
+// releases with other file names left behind. It leaves directories alone. It refuses the running slot. Call it before the first Target of a release.
 func (s *Slots) Prune(slot updater.Slot, images []release.Image) error {
 	run, err := s.Running()
 	if err != nil {
@@ -195,7 +195,7 @@ func prune(dir string, images []release.Image) error {
 		ours := slices.ContainsFunc(images, func(im release.Image) bool {
 			return im.Kind == release.KindFile && strings.EqualFold(im.Name, e.Name())
 		})
-		if ours || strings.EqualFold(e.Name(), bootEntry) || !e.Type().IsRegular() {
+		if ours || ofLoader(e.Name()) || !e.Type().IsRegular() {
 			continue
 		}
 		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
@@ -207,4 +207,9 @@ func prune(dir string, images []release.Image) error {
 		return nil
 	}
 	return syncDir(dir)
+}
+
+// ofLoader: without this file the machine may not start, whatever a configuration says of its directory.
+func ofLoader(name string) bool {
+	return slices.Contains([]string{bootEntry, "grubenv", "grub.cfg"}, strings.ToLower(name))
 }

@@ -179,7 +179,7 @@ func TestFileBase(t *testing.T) {
 
 func TestPrune(t *testing.T) {
 	m := newMachine(t, 512)
-	for _, name := range []string{"vmlinuz-1", "VMLINUZ-2", "initrd.img", "boot.cfg"} {
+	for _, name := range []string{"vmlinuz-1", "VMLINUZ-2", "initrd.img", "boot.cfg", "grubenv", "GRUB.CFG"} {
 		writeFile(t, m.file("b", name), "x")
 		writeFile(t, m.file("a", name), "x")
 	}
@@ -190,11 +190,11 @@ func TestPrune(t *testing.T) {
 	if err := s.Prune("b", []release.Image{kernelImage("vmlinuz-2", 1)}); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := names(t, m.file("b", "")), []string{"VMLINUZ-2", "boot.cfg", "dir"}; !slices.Equal(got, want) {
+	if got, want := names(t, m.file("b", "")), []string{"GRUB.CFG", "VMLINUZ-2", "boot.cfg", "dir", "grubenv"}; !slices.Equal(got, want) {
 		t.Errorf("slot b has %q, want %q", got, want)
 	}
 	wantError(t, s.Prune("a", nil), "this system runs from it")
-	if got := names(t, m.file("a", "")); len(got) != 4 {
+	if got := names(t, m.file("a", "")); len(got) != 6 {
 		t.Errorf("slot a has %q", got)
 	}
 	if err := os.RemoveAll(m.file("b", "")); err != nil {

@@ -28,6 +28,7 @@ func (l *Loaded) check() []Problem {
 	c.identity(l.Config)
 	c.repository(l.Config.Repository)
 	c.slots(l.Config.Slots)
+	c.files(l.Config)
 	c.boot(l.Config.Boot)
 	c.health(l.Config.Health)
 	c.update(l.Config.Update)

@@ -190,6 +190,15 @@ func TestProblems(t *testing.T) {
 		"poll":                 {"update: {poll: 10ms}", `10ms is too short`},
 		"sector":               {"slots: {sector_size: 1024}", `1024 is not legal: use 512 or 4096`},
 		"reboot":               {"host: {reboot_command: [reboot]}", `"reboot" is not an absolute path`},
+		"files over grubenv":   {fileRole("a: {dir: /efi/evenkeel}"), `main.yaml:5: slots.roles[1].a.dir: /efi/evenkeel holds boot.grubenv`},
+		"files far above":      {fileRole("b: {dir: /}"), `slots.roles[1].b.dir: / holds boot.grubenv`},
+		"files in capitals":    {fileRole("b: {dir: /efi/EVENKEEL/}"), `slots.roles[1].b.dir: /efi/EVENKEEL/ holds boot.grubenv`},
+		"files over entries":   {"boot: {grubenv: /efi/grub/grubenv}\n" + fileRole("a: {dir: /efi/evenkeel}"), `main.yaml:6: slots.roles[1].a.dir: /efi/evenkeel holds boot.entries`},
+		"files of the other":   {fileRole("a: {dir: /efi/evenkeel/b}"), `slots.roles[1].a.dir: /efi/evenkeel/b holds /efi/evenkeel/b of the other slot`},
+		"files over the other": {"boot: {script: rauc, entries: none}\n" + fileRole("a: {dir: /efi/x}, b: {dir: /efi/x/b}"), `slots.roles[1].a.dir: /efi/x holds /efi/x/b of the other slot`},
+		"files of two roles":   {"boot: {script: rauc, entries: none}\nslots: {roles: [{role: root}, {role: k, kind: file, a: {dir: /efi/x}, b: {dir: /efi/y}}, {role: i, kind: file, a: {dir: /efi/y}, b: {dir: /efi/z}}]}", `slots.roles[1].b.dir: /efi/y holds /efi/y of the other slot`},
+		"files elsewhere":      {fileRole("a: {dir: /efi/kernels/a}"), `slots.roles[1].a.dir: our script loads the files of slot a from /efi/evenkeel/a (boot.entries)`},
+		"entries elsewhere":    {"boot: {entries: /efi/x}", `main.yaml: slots.roles[1].a.dir: our script loads the files of slot a from /efi/x/a`},
 		"several are all told": {"updat: 1\nlayout: x", "main.yaml:5: updat: there is no such key: did you mean \"update\"?\nmain.yaml:6: layout: want a whole number"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -203,6 +212,24 @@ func TestProblems(t *testing.T) {
 				t.Errorf("the error is a %T", err)
 			}
 		})
+	}
+}
+
+func fileRole(places string) string {
+	return "slots: {roles: [{role: root}, {role: kernel, kind: file, " + places + "}]}"
+}
+
+// TestFilesMayLie where nothing else does, and where the script looks for them.
+func TestFilesMayLie(t *testing.T) {
+	for name, text := range map[string]string{
+		"beside the entries":        fileRole("a: {dir: /efi/evenkeel/a/}, b: {dir: /efi/./evenkeel/b}"),
+		"with the entries":          "boot: {entries: /efi/x}\n" + fileRole("a: {dir: /efi/x/a}, b: {dir: /efi/x/b}"),
+		"where RAUC's script looks": "boot: {script: rauc, entries: none, grubenv: /efi/EFI/BOOT/grubenv}\n" + fileRole("a: {dir: /efi/kernels/a}, b: {dir: /efi/kernels/b}"),
+		"not at all":                "boot: {entries: /efi/x}\nslots: {roles: [{role: root}]}",
+	} {
+		if _, err := newPlace(t).load(minimal + text + "\n"); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 
