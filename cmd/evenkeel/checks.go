@@ -5,6 +5,7 @@ import (
 	"errors"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/evenkeel-os/evenkeel/health"
@@ -13,8 +14,9 @@ import (
 	"github.com/evenkeel-os/evenkeel/internal/systemd"
 )
 
-// spare is how long before the deadline a probe must have ended, so that there is time to go back in order.
-const spare = 30 * time.Second
+// spare is how long before a deadline a probe must have ended, so that there is time to go back in order. Of a short deadline
+// it takes a part: it must leave the checks the most of it.
+func spare(deadline time.Duration) time.Duration { return min(30*time.Second, deadline/4) }
 
 // checks says what a well system is: what the configuration names, and what the agent itself needs.
 func (m *machine) checks(a *app) health.Config {
@@ -70,11 +72,21 @@ func (m *machine) stateWritable() error {
 	if err := m.slots.MayKeepState(); err != nil {
 		return err
 	}
-	path := filepath.Join(m.cfg.State.Dir, "writable")
-	if err := durable.WriteFile(durable.OS{}, path, []byte("probe\n")); err != nil {
+	return writable(durable.OS{}, m.cfg.State.Dir)
+}
+
+// writable makes and removes a file in dir. That dir is full is no failure: what must be saved is saved in place, and a
+// release is not to be blamed for what fills the state partition.
+func writable(fsys durable.FS, dir string) error {
+	path := filepath.Join(dir, "writable")
+	err := durable.WriteFile(fsys, path, []byte("probe\n"))
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return nil
+	}
+	if err != nil {
 		return err
 	}
-	return durable.Remove(durable.OS{}, path)
+	return durable.Remove(fsys, path)
 }
 
 func (m *machine) loaderSane() error {
@@ -96,5 +108,5 @@ func (m *machine) left() time.Duration {
 	if err != nil || up >= m.cfg.Health.Deadline {
 		return 0
 	}
-	return max(time.Second, m.cfg.Health.Deadline-spare-up)
+	return max(time.Second, m.cfg.Health.Deadline-spare(m.cfg.Health.Deadline)-up)
 }
