@@ -12,8 +12,8 @@
 //	evenkeel_tries=2       boots that the trial has left, one digit
 //	evenkeel_failed=b      the slot whose kernel could not be loaded in this trial; "-": none
 //
-// The default slot is the first of ORDER that is OK and not on trial. Every verb is one write of one disk sector, in
-// place: a power cut leaves the state before it or after it.
+// The default slot is the first of ORDER that is OK and not on trial. Every verb changes the variables in one write of one
+// disk sector, in place: a power cut leaves the state before it or after it.
 //
 //	          ORDER          OK          TRY    evenkeel_trial, _tries, _failed
 //	Disable   without slot   slot: 0     -      cleared if it is slot's
@@ -26,8 +26,14 @@
 //
 // # Boot entries
 //
-// Our script reads what to boot from a file for each slot, evenkeel/a/boot.cfg and evenkeel/b/boot.cfg beside it. Try
-// writes the file, from the signed boot spec of the release, before it touches the variables; the slot cannot be chosen
-// then. Disable marks it unusable after it changed the variables, so that a slot that is being written cannot be started
-// even by a script that found the variables damaged. The file is changed in place and never grows.
+// Our script reads what to boot from a file for each slot, evenkeel/a/boot.cfg and evenkeel/b/boot.cfg beside it. The file
+// is changed in place and never grows, always before the variables, and read back:
+//
+//	Disable   marks the entry unusable (retires it), in one sector, also if the slot is disabled already
+//	Try       writes the entry from the signed boot spec of the release
+//	Confirm   marks the slot's entry usable, and retires the other one's if that slot is disabled
+//
+// So a slot that is being written cannot be started even by a script that found the variables damaged: a slot that was
+// disabled has no usable entry. Where the power goes between the two writes of Disable, a slot that the variables enable
+// has none either; it is never the default slot, a trial of it ends as one that cannot be loaded, and the default boots.
 package bootloader

@@ -272,7 +272,16 @@ func intact(data []byte, s updater.Slot) bool {
 	return ok && digest == hex.EncodeToString(sum[:8]) && strings.HasPrefix(body, "set ek_slot="+string(s)+"\n")
 }
 
-// retireEntry keeps the script from starting a slot that was disabled, should it ever find the variables damaged.
+// retireDisabled retires the entry of a slot that is not enabled, as it never is when the variables are damaged.
+func (g *GRUB) retireDisabled(s updater.Slot) error {
+	e, err := g.read()
+	if err != nil || e.vars.enabled(g.n, s) {
+		return err
+	}
+	return g.retireEntry(s)
+}
+
+// retireEntry keeps the script from starting a slot that is disabled, should it ever find the variables damaged.
 func (g *GRUB) retireEntry(s updater.Slot) error {
 	if g.o.Entries == "" {
 		return nil
@@ -307,7 +316,10 @@ func (g *GRUB) restoreEntry(s updater.Slot) error {
 func (g *GRUB) markEntry(s updater.Slot, old []byte, mark string) error {
 	sector := bytes.Clone(old[:min(len(old), grubenv.Sector)])
 	copy(sector, mark)
-	return g.o.Files.Write(g.entryPath(s), 0, sector)
+	if err := g.o.Files.Write(g.entryPath(s), 0, sector); err != nil {
+		return err
+	}
+	return g.verify(g.entryPath(s), append(sector, old[len(sector):]...))
 }
 
 // BlankEntry returns the boot entry of a slot that was never filled. Disk images bring it along, for its space.

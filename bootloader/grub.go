@@ -99,9 +99,10 @@ func (g *GRUB) State() (updater.BootState, error) {
 	return e.vars.state(g.n, g.o.Script), nil
 }
 
-// Disable implements updater.Bootloader.
+// Disable implements updater.Bootloader. The boot entry goes first: when this returns, and wherever it is cut off, a slot
+// that the variables call disabled has none, so that nothing starts it should the variables be lost.
 func (g *GRUB) Disable(s updater.Slot) error {
-	err := g.change(s, func(v *vars) error {
+	c, err := g.plan(s, func(v *vars) error {
 		switch v.fallback(g.n) {
 		case s:
 			return errors.New("it is the default slot")
@@ -117,6 +118,9 @@ func (g *GRUB) Disable(s updater.Slot) error {
 	})
 	if err == nil {
 		err = g.retireEntry(s)
+	}
+	if err == nil {
+		err = g.apply(c)
 	}
 	if err != nil {
 		return fmt.Errorf("cannot disable slot %s: %w", s, err)
@@ -163,6 +167,9 @@ func (g *GRUB) Try(s updater.Slot, spec release.BootSpec, tries int) (updater.Re
 // refuses a slot without a whole boot entry, from which that slot cannot have been started.
 func (g *GRUB) Confirm(s updater.Slot) error {
 	err := g.restoreEntry(s)
+	if err == nil {
+		err = g.retireDisabled(s.Other())
+	}
 	if err == nil {
 		err = g.repair()
 	}
@@ -226,36 +233,52 @@ const leadSize = 384
 
 // change makes one logical change of the variables, in one write of one sector.
 func (g *GRUB) change(s updater.Slot, f func(*vars) error) error {
+	c, err := g.plan(s, f)
+	if err != nil {
+		return err
+	}
+	return g.apply(c)
+}
+
+// blockChange is the environment block as it was read, the same values in our order, and the new values.
+type blockChange struct{ raw, before, after []byte }
+
+// plan finds everything that can be wrong with a change without writing anything.
+func (g *GRUB) plan(s updater.Slot, f func(*vars) error) (c blockChange, err error) {
 	if s != updater.A && s != updater.B {
-		return fmt.Errorf("there is no slot %q", s)
+		return c, fmt.Errorf("there is no slot %q", s)
 	}
 	e, err := g.read()
 	if err != nil {
-		return err
+		return c, err
 	}
 	if e.damage != nil {
-		return fmt.Errorf("%s is damaged: %w: confirm the running slot to repair it", g.o.Grubenv, e.damage)
+		return c, fmt.Errorf("%s is damaged: %w: confirm the running slot to repair it", g.o.Grubenv, e.damage)
 	}
-	before, err := g.format(e.block, e.vars)
-	if err != nil {
-		return err
+	c.raw = e.raw
+	if c.before, err = g.format(e.block, e.vars); err != nil {
+		return c, err
 	}
 	if err := f(&e.vars); err != nil {
-		return err
+		return c, err
 	}
-	after, err := g.format(e.block, e.vars)
-	if err != nil || bytes.Equal(after, e.raw) {
-		return err
+	c.after, err = g.format(e.block, e.vars)
+	return c, err
+}
+
+func (g *GRUB) apply(c blockChange) error {
+	if bytes.Equal(c.after, c.raw) {
+		return nil
 	}
-	if !bytes.Equal(before[grubenv.Sector:], e.raw[grubenv.Sector:]) {
-		if err := g.layOut(before); err != nil {
+	if !bytes.Equal(c.before[grubenv.Sector:], c.raw[grubenv.Sector:]) {
+		if err := g.layOut(c.before); err != nil {
 			return err
 		}
 	}
-	if err := g.o.Files.Write(g.o.Grubenv, 0, after[:grubenv.Sector]); err != nil {
+	if err := g.o.Files.Write(g.o.Grubenv, 0, c.after[:grubenv.Sector]); err != nil {
 		return err
 	}
-	return g.verify(after)
+	return g.verify(g.o.Grubenv, c.after)
 }
 
 // layOut brings a block that somebody else laid out into our order, with the values that it has. The first sector goes
@@ -287,13 +310,13 @@ func (g *GRUB) repair() error {
 	return g.o.Files.Make(g.o.Grubenv, fresh)
 }
 
-func (g *GRUB) verify(want []byte) error {
-	got, err := g.o.Files.Read(g.o.Grubenv)
+func (g *GRUB) verify(path string, want []byte) error {
+	got, err := g.o.Files.Read(path)
 	if err != nil {
 		return fmt.Errorf("cannot read back: %w", err)
 	}
 	if !bytes.Equal(got, want) {
-		return fmt.Errorf("%s reads back differently from what was written: the medium is failing", g.o.Grubenv)
+		return fmt.Errorf("%s reads back differently from what was written: the medium is failing", path)
 	}
 	return nil
 }

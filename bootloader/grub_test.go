@@ -233,6 +233,10 @@ func TestFailingMedium(t *testing.T) {
 			return err
 		},
 		"Confirm": func(r *fixtures.GRUBRig) error { return r.Confirm(updater.B) },
+		"Disable, again": func(r *fixtures.GRUBRig) error {
+			r.Firmware.Files.Put(entriesDir+"/b/boot.cfg", entry(t, updater.B))
+			return r.Disable(updater.B)
+		},
 	}
 	for name, verb := range verbs {
 		rig := factory(t, fixtures.EvenkeelScript)
@@ -320,6 +324,24 @@ func TestDisabledSlotIsNotStartedFromDamagedVariables(t *testing.T) {
 	rig.Damage()
 	if s, ok := rig.PowerOn(); s != updater.B || !ok {
 		t.Errorf("slot %q boots (%v), want b", s, ok)
+	}
+}
+
+// A slot that Disable does not get to disable keeps its boot entry.
+func TestDisableThatCannotEndDoesNotBegin(t *testing.T) {
+	rig := factory(t, fixtures.EvenkeelScript)
+	if err := rig.Confirm(updater.B); err != nil {
+		t.Fatal(err)
+	}
+	text := "# GRUB Environment Block\nORDER=B A\nA_OK=1\nB_OK=1\nforeign=" + strings.Repeat("x", 900) + "\n"
+	for name, block := range map[string][]byte{
+		"too full": []byte(text + strings.Repeat("#", grubenv.Size-len(text))), "damaged": make([]byte, grubenv.Size),
+	} {
+		rig.Firmware.Files.Put(envPath, block)
+		before := rig.Snapshot()
+		if err := rig.Disable(updater.A); err == nil || rig.Snapshot() != before {
+			t.Errorf("%s: error %v, and the files are\n%s", name, err, rig.Snapshot())
+		}
 	}
 }
 
