@@ -7,13 +7,13 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/evenkeel-os/evenkeel/cmd/internal/cli"
 	"github.com/evenkeel-os/evenkeel/image"
 	"github.com/evenkeel-os/evenkeel/internal/durable"
 	"github.com/evenkeel-os/evenkeel/tuf/repo"
@@ -69,9 +69,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 	if code == exitUsage && !a.started {
 		fmt.Fprintln(a.stderr, "evenkeel-repo: see evenkeel-repo help")
 	}
-	// A wrong flag ends the reading of flags before --json is reached.
-	asJSON := a.json || !a.started && slices.Contains(args, "--json")
-	if _, done := err.(reported); asJSON && !done { //nolint:errorlint // it is never wrapped
+	if _, done := err.(reported); cli.WantsJSON(a.json, a.started, args) && !done { //nolint:errorlint // it is never wrapped
 		_ = a.print(map[string]any{"error": err.Error(), "exit_code": code})
 	}
 	return code

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/evenkeel-os/evenkeel/cmd/internal/cli"
 	"github.com/evenkeel-os/evenkeel/internal/config"
 	"github.com/evenkeel-os/evenkeel/internal/durable"
 )
@@ -77,6 +78,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 		return exitOK
 	}
 	code := a.code(err)
+	a.json = cli.WantsJSON(a.json, a.started, args)
 	a.complain(err, code)
 	return code
 }
@@ -152,8 +154,7 @@ there, and tried once; only if the health checks pass does it stay. Everything e
 
 ` + exitHelp,
 		SilenceUsage: true, SilenceErrors: true,
-		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
-		PersistentPreRun:  func(*cobra.Command, []string) { a.started = true },
+		PersistentPreRun: func(*cobra.Command, []string) { a.started = true },
 	}
 	f := root.PersistentFlags()
 	file, _ := a.lookup("EVENKEEL_CONFIG")
@@ -168,8 +169,7 @@ there, and tried once; only if the health checks pass does it stay. Everything e
 		a.confirmCommand(), a.cancelCommand(), a.retryCommand(), a.historyCommand(), a.slotsCommand(), a.whyCommand(),
 		a.versionCommand(), a.configCommand(), a.bootCommand(),
 	)
-	root.SetUsageFunc(plainUsage(root.UsageFunc()))
-	reflowHelp(root)
+	cli.Tidy(root)
 	return root
 }
 
@@ -198,7 +198,7 @@ func (a *app) config() (config.Loaded, error) {
 // say prints a line of the result for people; with --json, only the JSON is printed.
 func (a *app) say(format string, args ...any) {
 	if !a.json {
-		fmt.Fprintln(a.stdout, wrap(fmt.Sprintf(format, args...)))
+		fmt.Fprintln(a.stdout, cli.Wrap(fmt.Sprintf(format, args...)))
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/evenkeel-os/evenkeel/cmd/internal/cli"
 	"github.com/evenkeel-os/evenkeel/internal/durable"
 	"github.com/evenkeel-os/evenkeel/updater"
 )
@@ -74,7 +75,7 @@ func eventText(e updater.Event) string {
 	message, more, _ := strings.Cut(e.Message, "\n")
 	text := fmt.Sprintf("%-19s  %-13s  %s", when, e.Kind, message)
 	if more != "" && e.Kind != "closing" { // the next event says it again
-		text += "\n" + indent(more, below+quote)
+		text += "\n" + indent(more, below+cli.Quote)
 	}
 	for _, c := range e.Checks {
 		if !c.OK {

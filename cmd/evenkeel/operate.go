@@ -17,11 +17,31 @@ func (a *app) updateCommand() *cobra.Command {
 		Use: "update", Short: "install a release and reboot into its trial", Args: cobra.NoArgs,
 		Long: `Installs the newest release that may be installed, or the one that --version names, into the slot that does not run, and
 reboots into its trial. After the reboot the agent confirms it or goes back. With --no-reboot the trial comes at the next reboot.`,
-		RunE: func(c *cobra.Command, _ []string) error { return a.operate(c.Context(), in, true) },
+		RunE: func(c *cobra.Command, _ []string) error {
+			if err := versionFlag(c, in.Version); err != nil {
+				return err
+			}
+			return a.operate(c.Context(), in, true)
+		},
 	}
 	c.Flags().StringVar(&in.Version, "version", "", "this `release` and no other")
 	c.Flags().BoolVar(&in.NoReboot, "no-reboot", false, "arm the trial, and let the next reboot start it")
 	return c
+}
+
+// versionFlag refuses --version without one: an empty variable in a script must not mean the newest release.
+func versionFlag(c *cobra.Command, version string) error {
+	if !c.Flags().Changed("version") {
+		return nil
+	}
+	return named(version)
+}
+
+func named(version string) error {
+	if strings.TrimSpace(version) == "" {
+		return failure(exitUsage, "the version is empty: name a release, or leave it out")
+	}
+	return nil
 }
 
 func (a *app) rollbackCommand() *cobra.Command {
@@ -62,6 +82,11 @@ func (a *app) retryCommand() *cobra.Command {
 		Use: "retry [VERSION]", Short: "allow blocked releases again, or one of them", Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			in.Version = strings.Join(args, "")
+			if len(args) > 0 {
+				if err := named(in.Version); err != nil {
+					return err
+				}
+			}
 			return a.operate(c.Context(), in, false)
 		},
 	}

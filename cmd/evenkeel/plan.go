@@ -18,7 +18,12 @@ func (a *app) planCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "plan", Short: "what an update would fetch, copy and write", Args: cobra.NoArgs,
 		Long: `Says what "evenkeel update" would do, by what the last check found. Nothing is written.`,
-		RunE: func(c *cobra.Command, _ []string) error { return a.plan(c.Context(), want) },
+		RunE: func(c *cobra.Command, _ []string) error {
+			if err := versionFlag(c, want); err != nil {
+				return err
+			}
+			return a.plan(c.Context(), want)
+		},
 	}
 	c.Flags().StringVar(&want, "version", "", "this `release` and no other")
 	return c

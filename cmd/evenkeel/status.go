@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/evenkeel-os/evenkeel/cmd/internal/cli"
 	"github.com/evenkeel-os/evenkeel/internal/control"
 	"github.com/evenkeel-os/evenkeel/tuf"
 	"github.com/evenkeel-os/evenkeel/updater"
@@ -227,7 +228,7 @@ something cannot be read, it shows the rest and ends with an error.`,
 			case a.json:
 				return a.print(st)
 			}
-			fmt.Fprint(a.stdout, wrap(st.text()))
+			fmt.Fprint(a.stdout, cli.Wrap(st.text()))
 			return err
 		},
 	}

@@ -2,64 +2,15 @@ package main
 
 import (
 	"bytes"
-	"reflect"
 	"strings"
 	"testing"
 	"time"
 	"unicode/utf8"
 
-	"pgregory.net/rapid"
-
+	"github.com/evenkeel-os/evenkeel/cmd/internal/cli"
 	"github.com/evenkeel-os/evenkeel/image"
 	"github.com/evenkeel-os/evenkeel/updater"
 )
-
-func TestWrap(t *testing.T) {
-	word := strings.Repeat("x", 100)
-	tests := []struct{ name, in, want string }{
-		{"short", "a b", "a b"},
-		{"empty", "", ""},
-		{"lines", "a\n\nb\n", "a\n\nb\n"},
-		{"plain", strings.Repeat("abc ", 21), strings.TrimRight(strings.Repeat("abc ", 20), " ") + "\nabc"},
-		{
-			"hanging", "Next:     " + strings.Repeat("abcd ", 15),
-			"Next:     " + strings.TrimRight(strings.Repeat("abcd ", 14), " ") + "\n          abcd",
-		},
-		{"indented", "    " + strings.Repeat("abc ", 20), "    " + strings.TrimRight(strings.Repeat("abc ", 19), " ") + "\n    abc"},
-		{"long word", "path " + word + " there", "path\n" + word + "\nthere"},
-		{"quoted", "    | " + word + "  " + word, "    | " + word + "  " + word},
-		{"exactly", strings.Repeat("x", 80), strings.Repeat("x", 80)},
-		{"runes", strings.Repeat("ä", 40) + " " + strings.Repeat("ö", 39), strings.Repeat("ä", 40) + " " + strings.Repeat("ö", 39)},
-	}
-	for _, tt := range tests {
-		if got := wrap(tt.in); got != tt.want {
-			t.Errorf("%s:\n%q\nwant\n%q", tt.name, got, tt.want)
-		}
-	}
-}
-
-// TestWrapKeepsWords: nothing is lost, added or reordered, and only what cannot be broken is too wide.
-func TestWrapKeepsWords(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		in := strings.Join(rapid.SliceOf(rapid.StringMatching(`[a-zä]{1,30}|  |:`)).Draw(t, "words"), " ")
-		out := wrap(in)
-		if !reflect.DeepEqual(strings.Fields(in), strings.Fields(out)) {
-			t.Fatalf("%q became %q", in, out)
-		}
-		for l := range strings.SplitSeq(out, "\n") {
-			if utf8.RuneCountInString(l) > width {
-				t.Fatalf("%q is too wide", l)
-			}
-		}
-	})
-}
-
-func TestReflow(t *testing.T) {
-	in := "A paragraph\nin two lines.\n\n  laid\n  out\n\nThe end."
-	if got, want := reflow(in), "A paragraph in two lines.\n\n  laid\n  out\n\nThe end."; got != want {
-		t.Errorf("%q; want %q", got, want)
-	}
-}
 
 // TestHelpFits: every help text fits, and shows switches as they are written.
 func TestHelpFits(t *testing.T) {
@@ -80,7 +31,7 @@ func TestHelpFits(t *testing.T) {
 			t.Errorf("%v:\n%s", name, text)
 		}
 		for l := range strings.SplitSeq(text, "\n") {
-			if utf8.RuneCountInString(l) > width {
+			if utf8.RuneCountInString(l) > cli.Width {
 				t.Errorf("%v: too wide: %s", name, l)
 			}
 		}
@@ -146,7 +97,7 @@ func TestWhyText(t *testing.T) {
 		{"off", status{Next: wait, Agent: agentStatus{Running: true, Mode: "off"}}, []string{"Also:   update.mode is \"off\": nobody looks for releases unless"}},
 	}
 	for _, tt := range tests {
-		got := wrap(tt.in.reasons().text())
+		got := cli.Wrap(tt.in.reasons().text())
 		for _, want := range append(tt.want, "Now:    ") {
 			if !strings.Contains(got, want) {
 				t.Errorf("%s:\n%s\nwant\n%s", tt.name, got, want)

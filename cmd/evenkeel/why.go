@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/evenkeel-os/evenkeel/cmd/internal/cli"
 	"github.com/evenkeel-os/evenkeel/updater"
 )
 
@@ -22,7 +23,7 @@ func (a *app) whyCommand() *cobra.Command {
 			case a.json:
 				return a.print(st.reasons())
 			}
-			fmt.Fprint(a.stdout, wrap(st.reasons().text()))
+			fmt.Fprint(a.stdout, cli.Wrap(st.reasons().text()))
 			return err
 		},
 	}
@@ -114,7 +115,7 @@ func (r reasons) text() string {
 	if l := r.FellBack; l != nil {
 		line("Last:   %s", closedText(*l))
 		if _, more, ok := strings.Cut(l.Reason, "\n"); ok {
-			line("%s", indent(more, "        "+quote))
+			line("%s", indent(more, "        "+cli.Quote))
 			r.LastBoot = firstLine(r.LastBoot) // which ended by the same
 		}
 		for _, c := range l.Checks {
@@ -126,7 +127,7 @@ func (r reasons) text() string {
 	if r.LastBoot != "" {
 		line("Boot:   %s", firstLine(r.LastBoot))
 		if _, more, ok := strings.Cut(r.LastBoot, "\n"); ok {
-			line("%s", indent(more, "        "+quote))
+			line("%s", indent(more, "        "+cli.Quote))
 		}
 	}
 	for _, o := range r.Releases {
@@ -152,7 +153,7 @@ func checkText(c updater.Check) string {
 	}
 	text := fmt.Sprintf("%s %s after %s", c.Name, verdict, c.Took.Round(1e7))
 	if c.Output != "" {
-		text += "\n" + indent(c.Output, quote)
+		text += "\n" + indent(c.Output, cli.Quote)
 	}
 	return text
 }

@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"bytes"
@@ -15,7 +15,7 @@ func plainUsage(usage func(*cobra.Command) error) func(*cobra.Command) error {
 		c.SetOut(text)
 		err := usage(c)
 		c.SetOut(to)
-		_, _ = io.WriteString(to, wrap(strings.ReplaceAll(text.String(), "[=true|false]", "             "))) // keeps the columns
+		_, _ = io.WriteString(to, Wrap(strings.ReplaceAll(text.String(), "[=true|false]", "             "))) // keeps the columns
 		return err
 	}
 }
@@ -35,7 +35,7 @@ func reflow(s string) string {
 		if !strings.Contains(p, "\n ") && !strings.HasPrefix(p, " ") {
 			p = strings.ReplaceAll(p, "\n", " ")
 		}
-		paragraphs[i] = wrap(p)
+		paragraphs[i] = Wrap(p)
 	}
 	return strings.Join(paragraphs, "\n\n")
 }
