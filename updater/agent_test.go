@@ -21,6 +21,7 @@ type host struct {
 	settings updater.Settings
 	options  func(*updater.Options)
 	events   []string
+	unpolled bool // an agent that starts is not told to look for releases
 
 	install func(ctx context.Context) error // nil: the twin's
 	probe   func(ctx context.Context) error
@@ -59,7 +60,9 @@ func (h *host) powerOn() {
 		h.options(&o)
 	}
 	h.agent = updater.New(o)
-	h.agent.Poll()
+	if !h.unpolled {
+		h.agent.Poll()
+	}
 }
 
 // source keeps the method name Offers free for the machine's.

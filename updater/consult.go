@@ -89,7 +89,7 @@ func (a *Agent) refresh(ctx context.Context) error {
 	rels, offersErr := a.o.Source.Offers(ctx)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.session.PollDue = false
+	a.session.PollDue, a.session.Looked = false, true
 	if offersErr == nil {
 		a.offers.Releases, a.offers.Known = rels, true
 	}

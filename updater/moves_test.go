@@ -280,6 +280,9 @@ func (e *explorer) timePasses(s state, m *moves) {
 	}
 	txn := e.recs.recs[s.Rec].Txn
 	switch {
+	case s.M.News:
+		t.M.News, t.M.Missed, t.Quiet = false, false, false
+		m.calm = move{label: "a poll", to: t}
 	case s.M.Shut:
 		t.M.Shut, t.Quiet = false, false
 		m.calm = move{label: "the gate opens", to: t}
@@ -307,7 +310,7 @@ func (e *explorer) events(s state, m *moves) {
 	}
 	l := s.Left
 	do(l.Publish > 0, "release 2 is published", func(t *state) { t.Left.Publish--; t.M.Two = true })
-	do(l.Withdraw > 0, "release 1 is withdrawn", func(t *state) { t.Left.Withdraw--; t.Op, t.M.Gone[1] = true, true })
+	do(l.Withdraw > 0, "release 1 is withdrawn", func(t *state) { t.Left.Withdraw--; t.Op, t.M.Gone[1], t.M.News = true, true, true })
 	for i, in := range e.w.Asks {
 		do(l.Asks > 0 && s.Intent == 0, fmt.Sprintf("%s %s", in.Verb, in.Version), func(t *state) {
 			t.Left.Asks--

@@ -2,6 +2,7 @@ package updater_test
 
 import (
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -98,6 +99,14 @@ func mutants() []mutant {
 		{
 			name: "the serial of what is on trial is not compared", world: grub(fixtures.Mislabeled, budget{}), decide: anySerial,
 			caught: "a bad image is the default",
+		},
+		{
+			name: "nobody looks before a trial", world: grub(fixtures.Good, budget{Withdraw: 1}), decide: noLook,
+			caught: "Try of a release without a look whether it was withdrawn meanwhile",
+		},
+		{
+			name: "what is withdrawn goes on", world: grub(fixtures.Good, budget{Withdraw: 1}), decide: anyOffer,
+			caught: "Try of a release that is withdrawn and known to be",
 		},
 		{
 			name: "Armed is saved before Try", world: grub(fixtures.Good, budget{}), decide: armedFirst,
@@ -242,6 +251,19 @@ func inferred(r updater.Record, v updater.View) updater.Step {
 func anySerial(r updater.Record, v updater.View) updater.Step {
 	if r.Phase == updater.InTrial {
 		v.Boot.Running.Serial = r.Txn.Release.Serial
+	}
+	return updater.Next(r, v)
+}
+
+func noLook(r updater.Record, v updater.View) updater.Step {
+	v.Session.Looked = true
+	return updater.Next(r, v)
+}
+
+func anyOffer(r updater.Record, v updater.View) updater.Step {
+	v.Offers.Releases = slices.Clone(v.Offers.Releases)
+	for i := range v.Offers.Releases {
+		v.Offers.Releases[i].Withdrawn = ""
 	}
 	return updater.Next(r, v)
 }

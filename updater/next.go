@@ -46,6 +46,7 @@ type Session struct {
 	Lease     Lease  // what Enter returned
 	Reboot    Reboot // what Try returned
 	PollDue   bool   // it is time to look for releases
+	Looked    bool   // since this phase began, or tried to
 	GaveUp    uint64 // serial that could not be written; left alone until the next Refresh
 	Retries   int    // failed installs of the present transaction
 	Unsaved   bool   // the last Save failed

@@ -97,6 +97,8 @@ func wrongTry(r updater.Record, v updater.View, s updater.Step) string {
 		return "Try of what is not staged, or without a way back"
 	case t.Lease == nil || t.AttemptBoot != v.Boot.ID || !v.Session.Entered || !v.Session.Verdict.Open:
 		return "Try without its lease, attempt or gate"
+	case !t.Rollback && !v.Session.Looked:
+		return "Try of what may have been withdrawn"
 	}
 	return ""
 }
@@ -205,7 +207,7 @@ func drawSession(t *rapid.T) updater.Session {
 	return updater.Session{
 		Settled: flip(t), Installed: flip(t), Baselined: flip(t), Checked: flip(t), Entered: flip(t), Tried: flip(t), Confirmed: flip(t),
 		Health: one(t, updater.Unprobed, updater.Healthy, updater.Sick), Verdict: updater.Verdict{Open: flip(t)},
-		Asked: one(t, updater.Stage(""), updater.Install, updater.Arm), Left: flip(t), LeaveLate: flip(t), PollDue: flip(t),
+		Asked: one(t, updater.Stage(""), updater.Install, updater.Arm), Left: flip(t), LeaveLate: flip(t), PollDue: flip(t), Looked: flip(t),
 		GaveUp: one(t, uint64(0), 20), Retries: one(t, 0, 3), Unsaved: flip(t), Failed: one(t, updater.Do(""), updater.DoDisable, updater.DoConfirm),
 	}
 }

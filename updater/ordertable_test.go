@@ -119,41 +119,41 @@ func gaps() []gap {
 		{
 			staged, "after SAVE(verified)", grub,
 			[]string{verified, powerCut},
-			upInA("ask", "baseline", wanted), "v1 in b",
+			upInA("ask", "refresh", "baseline", wanted), "v1 in b",
 		},
 
 		{
 			arm, "after SAVE(lease wanted), before Enter", grub,
 			[]string{wanted, powerCut},
-			upInA("ask", "baseline", "enter", attempt1), "v1 in b",
+			upInA("ask", "refresh", "baseline", "enter", attempt1), "v1 in b",
 		},
 		{
 			arm, "after Enter, before SAVE(attempt)", grub,
 			[]string{"enter", powerCut},
-			upInA("ask", "baseline", "enter", attempt1), "v1 in b",
+			upInA("ask", "refresh", "baseline", "enter", attempt1), "v1 in b",
 		},
 		{
 			arm, "after SAVE(attempt), before Try", grub,
 			[]string{attempt1, powerCut},
-			upInA("ask", "baseline", "enter", attempt2), "v1 in b",
+			upInA("ask", "refresh", "baseline", "enter", attempt2), "v1 in b",
 		},
 		{
 			arm, "after SAVE(attempt), the agent dies: no attempt is spent", grub,
 			[]string{attempt1, restart},
-			[]string{"ask", "baseline", "enter", "try b", isArmed},
+			[]string{"ask", "refresh", "baseline", "enter", "try b", isArmed},
 			"v1 in b",
 		},
 		{arm, "after Try, before SAVE(Armed)", grub, []string{"try b", powerCut}, upInB(boot1), "v1 in b"},
 		{
 			arm, "after Try, the agent dies", grub,
 			[]string{"try b", restart},
-			[]string{"disable b", "ask", "baseline", "enter", "try b", isArmed},
+			[]string{"disable b", "ask", "refresh", "baseline", "enter", "try b", isArmed},
 			"v1 in b",
 		},
 		{
 			arm, "after Try, and again while the trial boots", efi,
 			[]string{"try b", powerCut, "firmware boots b", "!POWER CUT while booting"},
-			upInA("ask", "baseline", "enter", attempt2), "v1 in b",
+			upInA("ask", "refresh", "baseline", "enter", attempt2), "v1 in b",
 		},
 
 		{

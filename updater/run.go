@@ -15,10 +15,12 @@ type Pace struct {
 
 // Run steps until ctx ends. Failures are retried with a growing pause; they are reported through onStep, as every step is.
 func (a *Agent) Run(ctx context.Context, p Pace, onStep func(Step, error)) error {
-	poll := time.NewTimer(0) // the first look is at once
+	poll := time.NewTimer(0)
 	defer poll.Stop()
-	if p.Poll == nil {
-		poll.Stop()
+	poll.Stop()
+	if p.Poll != nil { // the first look is at once, before anything is done about what was offered to an earlier run
+		a.Poll()
+		poll.Reset(p.Poll())
 	}
 	retry := p.RetryMin
 	for ctx.Err() == nil {

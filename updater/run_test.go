@@ -33,7 +33,7 @@ func TestRunPaces(t *testing.T) {
 				waits++
 			}
 		})
-		want := []time.Duration{0, 0, time.Hour, 2 * time.Hour} // the host's own, and Run's
+		want := []time.Duration{0, time.Hour, 2 * time.Hour}
 		if !errors.Is(err, context.DeadlineExceeded) || !slices.Equal(polls, want) {
 			t.Errorf("it looks for releases after %v, want %v; %v", polls, want, err)
 		}
@@ -79,4 +79,59 @@ func TestRunIsWokenByAnIntent(t *testing.T) {
 			t.Errorf("it answers %+v after %v", ans, time.Since(start))
 		}
 	})
+}
+
+// TestRunLooksBeforeItActs: what was offered to an earlier run, or before an install of hours, may be withdrawn by now.
+// A repository that cannot be reached keeps nobody from an update that was known to be good.
+func TestRunLooksBeforeItActs(t *testing.T) {
+	for _, c := range []struct {
+		name        string
+		when        func(h *host, looks int) // is told how often the agent has looked
+		installs    int
+		runs        int8
+		unreachable bool
+	}{
+		{"withdrawn before the start", func(h *host, looks int) { h.M.Gone[1] = true }, 0, 0, false},
+		{"withdrawn during the install", func(h *host, looks int) { h.M.Gone[1] = looks > 1 }, 1, 0, false},
+		{"never withdrawn", func(*host, int) {}, 1, 1, false},
+		{"an unreachable repository", func(*host, int) {}, 1, 1, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHost(fixtures.Good)
+				h.unpolled = true
+				looks, installs := 0, 0
+				h.refresh = func() error {
+					looks++
+					c.when(h, looks)
+					if c.unreachable {
+						return network{}
+					}
+					return nil
+				}
+				h.install = func(context.Context) error {
+					installs++
+					time.Sleep(3 * time.Hour)
+					return nil
+				}
+				for range 3 { // boots
+					h.powerOn()
+					ctx, stop := context.WithTimeout(t.Context(), 10*time.Hour)
+					_ = h.agent.Run(ctx, pace(), func(updater.Step, error) {
+						if h.M.Mode == fixtures.Off {
+							stop()
+						}
+					})
+					stop()
+				}
+				if installs != c.installs || h.M.Rels[h.M.Run] != c.runs || len(h.Violations) > 0 {
+					t.Errorf("%d installs after %d looks, release %d runs; %q", installs, looks, h.M.Rels[h.M.Run], h.Violations)
+				}
+			})
+		})
+	}
+}
+
+func pace() updater.Pace {
+	return updater.Pace{Poll: func() time.Duration { return time.Hour }, Recheck: time.Minute, RetryMin: time.Second, RetryMax: time.Hour}
 }

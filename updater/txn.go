@@ -163,6 +163,8 @@ func arm(r Record, v View) Step {
 		return Step{Do: DoAsk, Stage: Arm, Why: "may release " + t.Release.Version + " be tried now?"}
 	case !v.Session.Verdict.Open:
 		return Step{Do: DoWait, Why: v.Session.Verdict.Reason}
+	case !v.Session.Looked && !t.Rollback: // an install may have taken hours
+		return Step{Do: DoRefresh, Why: "is release " + t.Release.Version + " still offered?"}
 	case len(r.Outbox) > 0 && v.Session.LeaveLate:
 		return Step{Do: DoWait, Why: "the lease of the last update could not be given back yet"}
 	case len(r.Outbox) > 0:
