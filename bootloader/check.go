@@ -3,6 +3,7 @@ package bootloader
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 
@@ -21,7 +22,9 @@ func (g *GRUB) Check() (problems []string) {
 	if err != nil {
 		return []string{fmt.Sprintf("the boot loader's state cannot be read: %v", err)}
 	}
-	report(e.damage)
+	if e.damage != nil {
+		report(fmt.Errorf("%s is damaged: %w", g.o.Grubenv, e.damage))
+	}
 	if _, err := g.format(e.block, e.vars); err != nil {
 		report(err)
 	}
@@ -35,7 +38,7 @@ func (g *GRUB) Check() (problems []string) {
 		}
 	}
 	if _, real := g.o.Files.(OSFiles); real {
-		report(checkFileSystem(g.o.Grubenv))
+		report(checkFileSystem(filepath.Dir(g.o.Grubenv)))
 	}
 	return problems
 }

@@ -18,7 +18,12 @@ func TestCheck(t *testing.T) {
 		want  []string
 	}{
 		{"well", func(*fixtures.BootFiles) {}, nil},
-		{"no block", func(f *fixtures.BootFiles) { f.Put(envPath, nil) }, []string{"cannot be read"}},
+		{"no block", func(f *fixtures.BootFiles) { f.Put(envPath, nil) }, []string{"/grubenv is damaged: the file is missing", "no default slot"}},
+		{"no files", func(f *fixtures.BootFiles) {
+			f.Put(envPath, nil)
+			f.Put(entriesDir+"/a/boot.cfg", nil)
+			f.Put(entriesDir+"/b/boot.cfg", nil)
+		}, []string{"cannot be read"}},
 		{"damaged", func(f *fixtures.BootFiles) { f.Put(envPath, make([]byte, 1024)) }, []string{"not a GRUB environment block", "no default slot"}},
 		{"no entry", func(f *fixtures.BootFiles) { f.Put(entriesDir+"/a/boot.cfg", nil) }, []string{"file does not exist"}},
 		{"blank entry", func(f *fixtures.BootFiles) { f.Put(entriesDir+"/a/boot.cfg", bootloader.BlankEntry()) }, []string{"not the boot entry of slot a"}},

@@ -272,6 +272,19 @@ func intact(data []byte, s updater.Slot) bool {
 	return ok && digest == hex.EncodeToString(sum[:8]) && strings.HasPrefix(body, "set ek_slot="+string(s)+"\n")
 }
 
+// hasEntry reports whether a slot has a whole boot entry, usable or not: this is the boot partition then.
+func (g *GRUB) hasEntry() bool {
+	if g.o.Entries == "" {
+		return false
+	}
+	for _, s := range []updater.Slot{updater.A, updater.B} {
+		if data, err := g.o.Files.Read(g.entryPath(s)); err == nil && intact(data, s) {
+			return true
+		}
+	}
+	return false
+}
+
 // retireDisabled retires the entry of a slot that is not enabled, as it never is when the variables are damaged.
 func (g *GRUB) retireDisabled(s updater.Slot) error {
 	e, err := g.read()

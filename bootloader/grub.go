@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 
 	"github.com/evenkeel-os/evenkeel/bootloader/grubenv"
@@ -89,8 +90,9 @@ func (g *GRUB) Caps() updater.Caps {
 	return updater.Caps{MaxTries: maxTries, AtomicWrite: true, SafeWhenFailing: true, AlwaysBoots: true, NotesLoadError: true}
 }
 
-// State implements updater.Bootloader. A block that GRUB could not read has no default slot and is no error; a file
-// that is not there is one, for then it is more likely that the boot partition is not mounted.
+// State implements updater.Bootloader. A block that GRUB could not read has no default slot and is no error; nor is one
+// that is gone, as fsck leaves it. Where the boot entries are gone too it is one, for then it is more likely that the boot
+// partition is not mounted.
 func (g *GRUB) State() (updater.BootState, error) {
 	e, err := g.read()
 	if err != nil {
@@ -213,13 +215,19 @@ type env struct {
 	damage error
 }
 
+var errMissing = errors.New("the file is missing, and the boot entries beside it are there")
+
 func (g *GRUB) read() (env, error) {
 	raw, err := g.o.Files.Read(g.o.Grubenv)
-	if err != nil {
+	missing := errors.Is(err, fs.ErrNotExist) && g.hasEntry()
+	if err != nil && !missing {
 		return env{}, err
 	}
 	e := env{raw: raw}
-	if e.block, e.damage = grubenv.Parse(raw); e.damage != nil {
+	if e.block, e.damage = grubenv.Parse(raw); missing {
+		e.damage = errMissing
+	}
+	if e.damage != nil {
 		e.block = &grubenv.Block{}
 		e.vars = decode(e.block, g.n, ScriptEvenkeel) // no presets: nothing is known
 		return e, nil

@@ -194,7 +194,7 @@ func TestState(t *testing.T) {
 func TestDamagedBlocks(t *testing.T) {
 	good := factory(t, fixtures.EvenkeelScript).Firmware.Files.Get(envPath)
 	for name, data := range map[string][]byte{
-		"empty file": {}, "zeros": make([]byte, grubenv.Size), "short": good[:100], "long": append(bytes.Clone(good), "more"...),
+		"no file": nil, "empty file": {}, "zeros": make([]byte, grubenv.Size), "short": good[:100], "long": append(bytes.Clone(good), "more"...),
 	} {
 		rig := factory(t, fixtures.EvenkeelScript)
 		rig.Firmware.Files.Put(envPath, data)
@@ -214,15 +214,31 @@ func TestDamagedBlocks(t *testing.T) {
 	}
 }
 
-func TestMissingBlockIsAnError(t *testing.T) {
-	rig := factory(t, fixtures.EvenkeelScript)
-	rig.Firmware.Files.Put(envPath, nil)
+// Without boot entries either, the boot partition is not mounted: nothing may be made there.
+func TestMissingFilesAreAnError(t *testing.T) {
+	for script, entryA := range map[fixtures.GRUBScript][]byte{
+		fixtures.EvenkeelScript: nil,
+		fixtures.RAUCScript:     entry(t, updater.A), // it has no boot entries of ours
+	} {
+		rig := factory(t, script)
+		rig.Firmware.Files.Put(envPath, nil)
+		rig.Firmware.Files.Put(entriesDir+"/a/boot.cfg", entryA)
+		rig.Firmware.Files.Put(entriesDir+"/b/boot.cfg", nil)
+		refusesWithoutBlock(t, rig)
+	}
+}
+
+func refusesWithoutBlock(t *testing.T, rig *fixtures.GRUBRig) {
+	t.Helper()
 	_, err := rig.State()
 	_, tryErr := rig.Try(updater.B, fixtures.BootSpecOf(updater.B), 1)
 	for _, err := range []error{err, tryErr, rig.Disable(updater.B), rig.Confirm(updater.A)} {
 		if !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("error %v, want ErrNotExist", err)
 		}
+	}
+	if rig.Firmware.Files.Get(envPath) != nil {
+		t.Error("the block was made")
 	}
 }
 
