@@ -81,21 +81,38 @@ func TestIdle(t *testing.T) {
 	}
 }
 
-// TestBlockedIsBounded: the oldest is forgotten, for serials only grow, and none is listed twice.
+// TestBlockedIsBounded: the lowest serial leaves a full list and stays blocked, with all below it, until an operator says
+// retry; and none is listed twice.
 func TestBlockedIsBounded(t *testing.T) {
-	s := in(updater.Closing)
-	s.r.Txn.Outcome = updater.Unhealthy
-	for serial := range uint64(40) {
-		s.r.Txn.Release.Serial = serial
-		for range 2 {
-			step := updater.Next(s.r, s.v)
-			if step.Do != updater.DoSave {
-				t.Fatalf("%+v", step)
+	for _, upwards := range []bool{true, false} {
+		s := in(updater.Closing)
+		s.r.Txn.Outcome = updater.Unhealthy
+		s.v.Offers.Releases = nil
+		for i := range uint64(40) {
+			serial := 100 + i
+			if !upwards {
+				serial = 139 - i
 			}
-			s.r.Blocked = step.Record.Blocked
+			s.v.Offers.Releases = append(s.v.Offers.Releases, offer("v", serial))
+			s.r.Txn.Release.Serial = serial
+			for range 2 {
+				step := updater.Next(s.r, s.v)
+				if step.Do != updater.DoSave {
+					t.Fatalf("%+v", step)
+				}
+				s.r.Blocked, s.r.BlockedUpTo = step.Record.Blocked, step.Record.BlockedUpTo
+			}
 		}
-	}
-	if b := s.r.Blocked; len(b) != 16 || b[0].Serial != 24 || b[15].Serial != 39 {
-		t.Errorf("blocked are %+v", b)
+		if n := len(s.r.Blocked); n != 16 || s.r.BlockedUpTo != 123 {
+			t.Errorf("%d are listed, and all up to %d: %+v", n, s.r.BlockedUpTo, s.r.Blocked)
+		}
+		if rel, ok := s.v.Offers.Newest(s.r, s.v.Boot.Running); ok {
+			t.Errorf("serial %d may be tried again", rel.Serial)
+		}
+		s = situation{mustDecode(t, mustEncode(t, updater.Record{Phase: updater.Idle, Slots: s.r.Slots, Blocked: s.r.Blocked, BlockedUpTo: s.r.BlockedUpTo})), s.v}
+		s.v.Intent.Verb = updater.Retry
+		if step := updater.Next(s.r, s.v); step.Record == nil || len(step.Record.Blocked) > 0 || step.Record.BlockedUpTo > 0 {
+			t.Errorf("retry leads to %+v", step)
+		}
 	}
 }

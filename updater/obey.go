@@ -2,6 +2,7 @@ package updater
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/evenkeel-os/evenkeel/release"
 )
@@ -75,21 +76,35 @@ func obeyRollback(r Record, v View) Step {
 	return Step{Do: DoSave, Record: &n, Event: "rollback", Answers: true, Why: "the operator goes back to " + sr.Version + " in slot " + string(b)}
 }
 
+// obeyRetry unblocks one release or all, and says which; a name that is not blocked is a mistake to be told.
 func obeyRetry(r Record, v View) Step {
 	n := r.clone()
 	n.Blocked = nil
+	var again, still []string
 	for _, b := range r.Blocked {
 		if v.Intent.Version != "" && b.Version != v.Intent.Version {
-			n.Blocked = append(n.Blocked, b)
+			n.Blocked, still = append(n.Blocked, b), append(still, b.Version)
+			continue
 		}
+		again = append(again, "release "+b.Version)
 	}
-	if v.Intent.Force {
-		n.LoaderDoubt = ""
+	switch all := fmt.Sprintf("everything up to serial %d", r.BlockedUpTo); {
+	case r.BlockedUpTo == 0:
+	case v.Intent.Version == "":
+		n.BlockedUpTo, again = 0, append(again, all)
+	default:
+		still = append(still, all)
 	}
-	if len(n.Blocked) == len(r.Blocked) && n.LoaderDoubt == r.LoaderDoubt {
-		return Step{Do: DoAnswer, Why: "nothing is blocked"}
+	if v.Intent.Force && r.LoaderDoubt != "" {
+		n.LoaderDoubt, again = "", append(again, "the boot loader")
 	}
-	return Step{Do: DoSave, Record: &n, Event: "retry", Answers: true, Why: "the operator allowed it again"}
+	switch {
+	case len(again) > 0:
+		return Step{Do: DoSave, Record: &n, Event: "retry", Answers: true, Why: "the operator allowed it again: " + strings.Join(again, ", ")}
+	case len(still) > 0:
+		return refuse(fmt.Sprintf("release %s is not blocked; what is: %s", v.Intent.Version, strings.Join(still, ", ")))
+	}
+	return Step{Do: DoAnswer, Why: "nothing is blocked"}
 }
 
 // obeyUnderWay answers an operator while a release is written, or waits to be tried.

@@ -57,6 +57,8 @@ func blocked(s *situation) {
 	s.r.Blocked = []updater.Blocked{{Version: "v2", Serial: 30, Outcome: updater.Unhealthy, Reason: "web failed"}}
 }
 
+func upTo(s *situation) { newer(s); s.r.BlockedUpTo = 40 }
+
 func withdrawn(s *situation) { s.v.Offers.Releases[0].Withdrawn = "it leaks" }
 
 func nothingConfirmed(s *situation) {
@@ -124,7 +126,12 @@ func TestOperators(t *testing.T) {
 		{"idle", in(updater.Idle), check, "answered", "release v2 (serial 30) can be installed"},
 		{"idle, nothing blocked", in(updater.Idle), retry, "answered", "nothing is blocked"},
 		{"idle, blocked", in(updater.Idle, blocked), retry, "saved idle", "allowed it again"},
-		{"idle, another is blocked", in(updater.Idle, blocked), updater.Intent{Verb: updater.Retry, Version: "v7"}, "answered", "nothing is blocked"},
+		{"idle, another is blocked", in(updater.Idle, blocked), updater.Intent{Verb: updater.Retry, Version: "v7"}, "refused", "release v7 is not blocked; what is: v2"},
+		{"idle, and nothing is blocked", in(updater.Idle), updater.Intent{Verb: updater.Retry, Version: "v7"}, "answered", "nothing is blocked"},
+		{"idle, blocked by name", in(updater.Idle, blocked), updater.Intent{Verb: updater.Retry, Version: "v2"}, "saved idle", "allowed it again: release v2"},
+		{"idle, too many blocked", in(updater.Idle, blocked, upTo), update, "answered", "everything up to serial 40 is blocked here"},
+		{"idle, too many blocked", in(updater.Idle, blocked, upTo), retry, "saved idle", "allowed it again: release v2, everything up to serial 40"},
+		{"idle, one of too many", in(updater.Idle, upTo), updater.Intent{Verb: updater.Retry, Version: "v2"}, "refused", "what is: everything up to serial 40"},
 		{"idle, a loader that is not trusted", in(updater.Idle, doubted), force(retry), "saved idle", "allowed it again"},
 
 		{"staging", in(updater.Staging), update, "saved staging by operator", "release v2 goes on as the operator asked"},

@@ -35,6 +35,9 @@ func (o Offers) Judge(rel release.Release, r Record, run Running) string {
 	if b, ok := r.blocked(rel.Serial); ok {
 		return fmt.Sprintf("it is blocked here (%s: %s); \"evenkeel retry %s\" allows it again", b.Outcome, b.Reason, rel.Version)
 	}
+	if rel.Serial <= r.BlockedUpTo {
+		return fmt.Sprintf("everything up to serial %d is blocked here, for too many releases failed; \"evenkeel retry\" allows all of it again", r.BlockedUpTo)
+	}
 	return rel.Incompatible(o.This)
 }
 

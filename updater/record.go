@@ -126,8 +126,10 @@ type Record struct {
 	Txn       *Txn                `json:"txn,omitempty"`
 	Slots     map[Slot]SlotRecord `json:"slots,omitempty"`
 	Blocked   []Blocked           `json:"blocked,omitempty"`
-	Outbox    []Lease             `json:"outbox,omitempty"`
-	Last      *Closed             `json:"last,omitempty"`
+	// BlockedUpTo is the highest serial that the list had no room for. It and everything below it is not tried either.
+	BlockedUpTo uint64  `json:"blocked_up_to,omitempty"`
+	Outbox      []Lease `json:"outbox,omitempty"`
+	Last        *Closed `json:"last,omitempty"`
 	// LoaderCounts: this loader was once seen to spend a try. LoaderDoubt says why the boot loader is not trusted to count; Arm refuses while it is set.
 	LoaderCounts bool   `json:"loader_counts,omitempty"`
 	LoaderDoubt  string `json:"loader_doubt,omitempty"`
@@ -247,19 +249,26 @@ func (r *Record) settleSlots(t *Txn, v View) {
 	}
 }
 
-// maxBlocked bounds the list; the oldest is forgotten, for serials only grow.
+// maxBlocked bounds the list. The lowest serial leaves it, which is often one that is older than what runs; where it is
+// not, it would be tried again, and then each of the others in turn, so that everything up to it stays blocked.
 const maxBlocked = 16
 
 func (r *Record) block(b Blocked) {
-	for _, x := range r.Blocked {
-		if x.Serial == b.Serial {
-			return
-		}
+	if _, ok := r.blocked(b.Serial); ok {
+		return
 	}
 	r.Blocked = append(r.Blocked, b)
-	if len(r.Blocked) > maxBlocked {
-		r.Blocked = r.Blocked[1:]
+	if len(r.Blocked) <= maxBlocked {
+		return
 	}
+	low := 0
+	for i, x := range r.Blocked {
+		if x.Serial < r.Blocked[low].Serial {
+			low = i
+		}
+	}
+	r.BlockedUpTo = max(r.BlockedUpTo, r.Blocked[low].Serial)
+	r.Blocked = slices.Delete(r.Blocked, low, low+1)
 }
 
 func (r Record) blocked(serial uint64) (Blocked, bool) {
