@@ -52,10 +52,11 @@ func disarmed(run, boot string) bool {
 //
 //	not on trial, or disarmed                      → it ends
 //	uptime reaches After, on trial, not disarmed   → note, reboot
-//	at After nobody could tell whether on trial    → note, reboot, but once only, and not without the note
+//	at After nobody could tell whether on trial    → note, reboot, but not an eighth time in a row, nor without the note
 //
-// The last line is for a slot that can mount neither the boot loader's files nor the state partition. Without the note it
-// would reboot for ever where the default slot is in that state, and a person may still reach it.
+// The last line is for a slot that cannot read the boot loader's files. A trial of it ends when its tries are spent, of
+// which no boot loader gives more than seven. Without the note, and the end, it would reboot for ever where the default
+// slot is in that state, and a person may still reach it.
 type Deadline struct {
 	Root     string
 	StateDir string     // state directory
@@ -180,7 +181,10 @@ func (d *Deadline) act(ctx context.Context, n Note, unsure error) error {
 	return d.Rebooter.Insist(ctx, "")
 }
 
-// write leaves the note. Being unsure is noted once.
+// maxUnsure is the most boots that a trial may have: by then a loader that counts them has left it.
+const maxUnsure = 7
+
+// write leaves the note. One that is unsure counts those before it.
 func (d *Deadline) write(n Note) error {
 	if d.MayWrite != nil {
 		if err := d.MayWrite(); err != nil {
@@ -188,8 +192,12 @@ func (d *Deadline) write(n Note) error {
 		}
 	}
 	if n.Unsure {
+		n.Times = 1
 		if old, err := readNote(d.FS, d.StateDir); err == nil && old.Unsure {
-			return errors.New("a reboot did not help before")
+			n.Times = max(old.Times, 1) + 1
+		}
+		if n.Times > maxUnsure {
+			return fmt.Errorf("%d reboots did not help before", maxUnsure)
 		}
 	}
 	data, err := json.Marshal(n)

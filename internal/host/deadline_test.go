@@ -137,7 +137,9 @@ func TestDeadline(t *testing.T) {
 		{"on trial, full disk", []func() (bool, error){yes}, full, true, "", ""},
 		{"on trial, after an unsure one", []func() (bool, error){yes}, func(b *trialBoot) { b.putState(noteFile, oldUnsure) }, true, sureWhy, ""},
 		{"nobody can tell", []func() (bool, error){unsure}, nil, true, "nobody could tell within 10m0s whether slot b is on trial: the ESP is not mounted", ""},
-		{"nobody can tell, again", []func() (bool, error){unsure}, func(b *trialBoot) { b.putState(noteFile, oldUnsure) }, false, "nobody could tell", "a reboot did not help before"},
+		{"nobody can tell, again", []func() (bool, error){unsure}, func(b *trialBoot) { b.putState(noteFile, oldUnsure) }, true, "the ESP is not mounted", ""},
+		{"nobody can tell, the seventh time", []func() (bool, error){unsure}, func(b *trialBoot) { b.putState(noteFile, timesUnsure(6)) }, true, "the ESP is not mounted", ""},
+		{"nobody can tell, the eighth time", []func() (bool, error){unsure}, func(b *trialBoot) { b.putState(noteFile, timesUnsure(7)) }, false, "nobody could tell", "it does not reboot, for that might go round in circles: 7 reboots did not help before"},
 		{"nobody can tell, no state partition", []func() (bool, error){unsure}, noState, false, "", "it does not reboot, for that might go round in circles: the state partition is not mounted"},
 		{"nobody can tell, full disk", []func() (bool, error){unsure}, full, false, "", "go round in circles: cannot save /state/deadline.json"},
 		{"nobody can tell, after a note in zeros", []func() (bool, error){unsure}, func(b *trialBoot) { b.putState(noteFile, "\x00\x00") }, true, "nobody could tell", ""},
@@ -174,6 +176,29 @@ func TestDeadline(t *testing.T) {
 			})
 			b.check(tt.reboot, tt.note)
 		})
+	}
+}
+
+// timesUnsure is the note after n boots in a row in which nobody could tell.
+func timesUnsure(n int) string {
+	return fmt.Sprintf(`{"slot":"b","boot":"boot-1","why":"nobody could tell","unsure":true,"times":%d}`, n)
+}
+
+// TestATrialThatNobodyCanTell is left, whatever number of tries a loader may have given it, and no machine goes on for ever.
+func TestATrialThatNobodyCanTell(t *testing.T) {
+	b := newTrialBoot(t).answers(unsure)
+	b.put("proc/uptime", "601.00 0.00\n")
+	for boot := 1; boot <= 9; boot++ {
+		b.put("proc/sys/kernel/random/boot_id", fmt.Sprintf("boot-%d\n", boot))
+		synctest.Test(t, func(t *testing.T) {
+			if err := b.d.Run(t.Context()); err == nil {
+				t.Error("Run returned nil")
+			}
+		})
+		n, ok := b.note()
+		if want := min(boot, 7); !ok || b.reboots() != want || n.Times != want || n.Boot != fmt.Sprintf("boot-%d", want) {
+			t.Errorf("boot %d: %d reboots, note %+v", boot, b.reboots(), n)
+		}
 	}
 }
 

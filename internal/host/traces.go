@@ -143,6 +143,8 @@ type Note struct {
 	Why  string       `json:"why"` // for people
 	// Unsure: it could not find out whether the slot was on trial.
 	Unsure bool `json:"unsure,omitempty"`
+	// Times is how many boots in a row ended so, when it was unsure. 0: one.
+	Times int `json:"times,omitempty"`
 }
 
 func (n Note) id() string { return "note:" + n.Boot }
