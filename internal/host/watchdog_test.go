@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -48,19 +47,16 @@ func TestFeed(t *testing.T) {
 		name    string
 		timeout time.Duration
 		dog     *fakeDog
-		alive   func() bool
 		want    string // what the device saw in one minute
 		err     string
 	}{
-		{"well", time.Minute, &fakeDog{}, nil, `timeout 60, 20s "\x00", 40s "\x00", 1m0s "\x00", 1m0.1s "V", close`, ""},
-		{"fractions are not rounded up", 60900 * time.Millisecond, &fakeDog{}, nil, `timeout 60, 20s "\x00", 40s "\x00", 1m0s "\x00", 1m0.1s "V", close`, ""},
-		{"the hardware has its own mind", time.Minute, &fakeDog{set: 90}, nil, `timeout 60, 30s "\x00", 1m0s "\x00", 1m0.1s "V", close`, ""},
-		{"the agent is not well", time.Minute, &fakeDog{}, func() bool { return false }, `timeout 60, 1m0.1s "V", close`, ""},
-		{"the agent is well", 90 * time.Second, &fakeDog{}, func() bool { return true }, `timeout 90, 30s "\x00", 1m0s "\x00", 1m0.1s "V", close`, ""},
-		{"timeout refused", time.Minute, &fakeDog{setErr: syscall.EINVAL}, nil, `timeout 60, 0s "V", close`, "cannot feed the watchdog /dev/watchdog: invalid argument"},
-		{"timeout of nothing", time.Minute, &fakeDog{set: -1}, nil, `timeout 60, 0s "V", close`, "it says that its timeout is 0 seconds"},
-		{"cannot be fed", time.Minute, &fakeDog{writeErr: syscall.EIO}, nil, `timeout 60, close`, "cannot feed the watchdog /dev/watchdog: input/output error"},
-		{"too short", 999 * time.Millisecond, &fakeDog{}, nil, "", "a timeout of 999ms is too short: at least 1s"},
+		{"well", time.Minute, &fakeDog{}, `timeout 60, 20s "\x00", 40s "\x00", 1m0s "\x00", 1m0.1s "V", close`, ""},
+		{"fractions are not rounded up", 60900 * time.Millisecond, &fakeDog{}, `timeout 60, 20s "\x00", 40s "\x00", 1m0s "\x00", 1m0.1s "V", close`, ""},
+		{"the hardware has its own mind", time.Minute, &fakeDog{set: 90}, `timeout 60, 30s "\x00", 1m0s "\x00", 1m0.1s "V", close`, ""},
+		{"timeout refused", time.Minute, &fakeDog{setErr: syscall.EINVAL}, `timeout 60, 0s "V", close`, "cannot feed the watchdog /dev/watchdog: invalid argument"},
+		{"timeout of nothing", time.Minute, &fakeDog{set: -1}, `timeout 60, 0s "V", close`, "it says that its timeout is 0 seconds"},
+		{"cannot be fed", time.Minute, &fakeDog{writeErr: syscall.EIO}, `timeout 60, close`, "cannot feed the watchdog /dev/watchdog: input/output error"},
+		{"too short", 999 * time.Millisecond, &fakeDog{}, "", "a timeout of 999ms is too short: at least 1s"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -68,7 +64,7 @@ func TestFeed(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute+100*time.Millisecond)
 				defer cancel()
 				tt.dog.start = time.Now()
-				w := &host.Watchdog{Device: "/dev/watchdog", Timeout: tt.timeout, Alive: tt.alive}
+				w := &host.Watchdog{Device: "/dev/watchdog", Timeout: tt.timeout}
 				err := host.WithDog(w, func(string) (host.Dog, error) { return tt.dog, nil }).Feed(ctx)
 				if got := strings.Join(tt.dog.log, ", "); got != tt.want {
 					t.Errorf("the device saw %s, want %s", got, tt.want)
@@ -94,22 +90,6 @@ func TestADogThatCannotBeSet(t *testing.T) {
 			}
 		})
 	}
-}
-
-func TestStarvesOnlyWhileTheAgentIsNotWell(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var well atomic.Bool
-		timer := time.AfterFunc(25*time.Second, func() { well.Store(true) })
-		defer timer.Stop()
-		ctx, cancel := context.WithTimeout(t.Context(), 55*time.Second)
-		defer cancel()
-		d := &fakeDog{start: time.Now()}
-		w := host.WithDog(&host.Watchdog{Timeout: 30 * time.Second, Alive: well.Load}, func(string) (host.Dog, error) { return d, nil })
-		err := w.Feed(ctx)
-		if want := `timeout 30, 30s "\x00", 40s "\x00", 50s "\x00", 55s "V", close`; err != nil || strings.Join(d.log, ", ") != want {
-			t.Errorf("Feed = %v, the device saw %q", err, d.log)
-		}
-	})
 }
 
 func TestADogThatCannotBeHad(t *testing.T) {
