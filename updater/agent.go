@@ -200,9 +200,7 @@ func (a *Agent) load() error {
 		a.rec = r
 	}
 	// What was trusted before a restart still is, and it needs no network to say so.
-	if rels, err := a.o.Source.Offers(context.Background()); err == nil {
-		a.offers.Releases, a.offers.Known = rels, true
-	}
+	a.offers.take(a.o.Source.Offers(context.Background()))
 	a.loaded = true
 	return nil
 }

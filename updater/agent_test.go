@@ -455,6 +455,44 @@ func TestUnreachableRepository(t *testing.T) {
 	}
 }
 
+// TestExpiredOffers: what is shown beside an error is not installed, by an agent that runs as by one that starts.
+func TestExpiredOffers(t *testing.T) {
+	h := newHost(fixtures.Good)
+	h.settings.Auto = false
+	expired := error(nil)
+	h.options = func(o *updater.Options) { o.Source = expiring{source{h}, &expired} }
+	h.powerOn()
+	if s := h.steps(t, updater.DoWait); !strings.Contains(s.Why, "release v1 is on offer") {
+		t.Fatal(s.Why)
+	}
+	expired = errors.New("timestamp has expired")
+	for range 2 {
+		for _, in := range []updater.Intent{{Verb: updater.Update}, {Verb: updater.Update, Version: "v1"}, {Verb: updater.CheckNow}} {
+			if ans := h.say(t, in); !strings.Contains(ans.Message, "timestamp has expired") || h.record(t).Phase != updater.Idle {
+				t.Errorf("%+v is answered %+v", in, ans)
+			}
+		}
+		if st, err := h.agent.Status(t.Context()); err != nil || len(st.Offers.Releases) != 1 {
+			t.Errorf("shown are %+v, %v", st.Offers, err)
+		}
+		h.powerOn()
+	}
+	if expired = nil; h.say(t, updater.Intent{Verb: updater.Update}).Refused || h.record(t).Phase != updater.Staging {
+		t.Error("what is fresh again is not installed")
+	}
+}
+
+// expiring is a repository whose metadata expires.
+type expiring struct {
+	source
+	err *error
+}
+
+func (s expiring) Offers(ctx context.Context) ([]release.Release, error) {
+	rels, _ := s.source.Offers(ctx)
+	return rels, *s.err
+}
+
 // nothing is a repository that was never reached.
 type nothing struct{ source }
 

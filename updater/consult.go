@@ -90,9 +90,7 @@ func (a *Agent) refresh(ctx context.Context) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.session.PollDue, a.session.Looked = false, true
-	if offersErr == nil {
-		a.offers.Releases, a.offers.Known = rels, true
-	}
+	a.offers.take(rels, offersErr)
 	if err == nil {
 		err = offersErr
 	}

@@ -57,6 +57,8 @@ func blocked(s *situation) {
 	s.r.Blocked = []updater.Blocked{{Version: "v2", Serial: 30, Outcome: updater.Unhealthy, Reason: "web failed"}}
 }
 
+func expired(s *situation) { s.v.Offers.Stale = "timestamp has expired" }
+
 func upTo(s *situation) { newer(s); s.r.BlockedUpTo = 40 }
 
 func withdrawn(s *situation) { s.v.Offers.Releases[0].Withdrawn = "it leaks" }
@@ -129,6 +131,8 @@ func TestOperators(t *testing.T) {
 		{"idle, another is blocked", in(updater.Idle, blocked), updater.Intent{Verb: updater.Retry, Version: "v7"}, "refused", "release v7 is not blocked; what is: v2"},
 		{"idle, and nothing is blocked", in(updater.Idle), updater.Intent{Verb: updater.Retry, Version: "v7"}, "answered", "nothing is blocked"},
 		{"idle, blocked by name", in(updater.Idle, blocked), updater.Intent{Verb: updater.Retry, Version: "v2"}, "saved idle", "allowed it again: release v2"},
+		{"idle, expired", in(updater.Idle, expired), update, "answered", "release v2 is newer, but what the repository said cannot be relied upon any more: timestamp has expired"},
+		{"idle, expired", in(updater.Idle, expired), to("v2"), "refused", "timestamp has expired"},
 		{"idle, too many blocked", in(updater.Idle, blocked, upTo), update, "answered", "everything up to serial 40 is blocked here"},
 		{"idle, too many blocked", in(updater.Idle, blocked, upTo), retry, "saved idle", "allowed it again: release v2, everything up to serial 40"},
 		{"idle, one of too many", in(updater.Idle, upTo), updater.Intent{Verb: updater.Retry, Version: "v2"}, "refused", "what is: everything up to serial 40"},

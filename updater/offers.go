@@ -11,7 +11,19 @@ type Offers struct {
 	This     release.Host
 	Releases []release.Release // ascending serial
 	Known    bool              // the repository's metadata could be read, now or in an earlier run
+	Stale    string            // why nothing of it may be installed: its metadata has expired, or was never verified
 	Unread   string            // why the last Refresh failed; what was known before is still in force
+}
+
+// take remembers what a Source answered. Releases beside an error are there to be shown: a running agent may install no
+// more of them than one that starts now.
+func (o *Offers) take(rels []release.Release, err error) {
+	if o.Known, o.Stale = err == nil, ""; err != nil {
+		o.Stale = err.Error()
+	}
+	if err == nil || rels != nil {
+		o.Releases = rels
+	}
 }
 
 // Newest returns the newest release that may be installed over what runs.
@@ -28,6 +40,9 @@ func (o Offers) Newest(r Record, run Running) (release.Release, bool) {
 func (o Offers) Judge(rel release.Release, r Record, run Running) string {
 	if rel.Serial <= run.Serial {
 		return fmt.Sprintf("its serial %d is not newer than the running one, %d; a signed downgrade is still a downgrade", rel.Serial, run.Serial)
+	}
+	if o.Stale != "" {
+		return "what the repository said cannot be relied upon any more: " + o.Stale
 	}
 	if rel.Withdrawn != "" {
 		return "it was withdrawn: " + rel.Withdrawn

@@ -36,7 +36,8 @@ type Source interface {
 	// Refresh brings the trusted metadata up to date. On an error the metadata that was trusted before stays in force.
 	Refresh(ctx context.Context) error
 	// Offers returns every release that the trusted metadata names for this product, withdrawn ones included, in
-	// ascending order of serial. It does not decide which may be installed.
+	// ascending order of serial. It does not decide which may be installed; but beside an error, as when the metadata has
+	// expired, they are only to be shown.
 	Offers(ctx context.Context) ([]release.Release, error)
 	// Open returns the verified index of one image of a release, its pack, and the deltas that may exist for it.
 	Open(ctx context.Context, im release.Image) (*image.Index, image.Blob, []image.DeltaRef, error)
