@@ -45,7 +45,7 @@ func (g *GRUB) Check() (problems []string) {
 
 func (g *GRUB) checkEntry(s updater.Slot) error {
 	data, err := g.o.Files.Read(g.entryPath(s))
-	if err == nil && (!intact(data, s) || string(data[:len(entryUsable)]) != entryUsable) {
+	if err == nil && !usable(data, s) {
 		err = fmt.Errorf("%s is not the boot entry of slot %s, which is enabled", g.entryPath(s), s)
 	}
 	return err

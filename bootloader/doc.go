@@ -30,7 +30,7 @@
 // is changed in place and never grows, always before the variables, and read back:
 //
 //	Disable   marks the entry unusable (retires it), in one sector, also if the slot is disabled already
-//	Try       writes the entry from the signed boot spec of the release
+//	Try       writes the entry from the signed boot spec of the release, unless the slot is enabled and has a usable one
 //	Confirm   marks the slot's entry usable, and retires the other one's if that slot is disabled
 //
 // So a slot that is being written cannot be started even by a script that found the variables damaged: a slot that was

@@ -229,24 +229,30 @@ func quote(s string) (string, error) {
 	return "'" + s + "'", nil
 }
 
-// writeEntry makes boot.cfg say what spec says. While the slot may be chosen it only looks whether it says that already.
+// writeEntry makes boot.cfg say what spec says. While the slot may be chosen, and has an entry that it can be started from,
+// that one stays: the slot still holds what the entry was written for, though this version might write it differently.
 func (g *GRUB) writeEntry(s updater.Slot, spec release.BootSpec, enabled bool) error {
 	old, err := g.o.Files.Read(g.entryPath(s))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
+	}
+	if enabled && usable(old, s) {
+		return nil
 	}
 	missing := err != nil
 	want, err := g.wantEntry(s, spec, old)
 	if err != nil || bytes.Equal(old, want) {
 		return err
 	}
-	if enabled {
-		return errors.New("its boot entry would change while it may be started: disable it first")
-	}
 	if missing || len(old) != EntrySize {
-		return g.o.Files.Make(g.entryPath(s), want)
+		err = g.o.Files.Make(g.entryPath(s), want)
+	} else {
+		err = g.o.Files.Write(g.entryPath(s), 0, want)
 	}
-	return g.o.Files.Write(g.entryPath(s), 0, want)
+	if err != nil {
+		return err
+	}
+	return g.verify(g.entryPath(s), want)
 }
 
 // wantEntry is the entry that Try needs. Without a boot spec (a slot that a factory filled) it is the one that is there.
@@ -270,6 +276,11 @@ func intact(data []byte, s updater.Slot) bool {
 	body, _, ok := strings.Cut(rest, "set ek_entry="+digest+"\n")
 	sum := sha256.Sum256([]byte(body))
 	return ok && digest == hex.EncodeToString(sum[:8]) && strings.HasPrefix(body, "set ek_slot="+string(s)+"\n")
+}
+
+// usable reports whether data is an entry of slot s that the script starts.
+func usable(data []byte, s updater.Slot) bool {
+	return intact(data, s) && bytes.HasPrefix(data, []byte(entryUsable))
 }
 
 // hasEntry reports whether a slot has a whole boot entry, usable or not: this is the boot partition then.
