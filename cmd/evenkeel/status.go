@@ -108,6 +108,10 @@ func (m *machine) status(st updater.Status, agent bool) status {
 	if m.source != nil {
 		s.Trust = m.source.Report()
 	}
+	// An agent that could not even begin for this has no last step to tell of.
+	if err := m.slots.MayKeepState(); err != nil && s.Error == "" {
+		s.Error = err.Error()
+	}
 	s.Since, s.By = m.approved(st)
 	s.Next.Why, s.Error = s.brief(s.Next.Why), s.brief(s.Error)
 	for _, slot := range []updater.Slot{updater.A, updater.B} {
