@@ -20,10 +20,6 @@ import (
 // allocated later.
 const EntrySize = 4096
 
-// maxCmdline bounds the kernel command line. A kernel takes 2047 bytes on x86, GRUB puts BOOT_IMAGE= and the kernel's
-// path in front, and cuts off without a word what is too long.
-const maxCmdline = 1800
-
 // The first lines of an entry. They have one length, so that an entry can be made usable or not in one sector.
 const (
 	entryUsable  = "set ek_use=yes\n"
@@ -129,61 +125,29 @@ func (t entryText) partition(role release.Role) (string, error) {
 
 // cmdline returns the quoted arguments of the kernel.
 func (t entryText) cmdline(template string) (string, error) {
-	words, err := splitCmdline(template)
+	words, err := release.SplitCmdline(template)
 	if err != nil {
 		return "", err
 	}
-	var quoted []string
-	length := 0
-	for _, w := range append(words, "evenkeel.slot={slot}") {
-		if w, err = t.expand(w); err != nil {
-			return "", err
-		}
-		q, err := quote(w)
-		if err != nil {
-			return "", err
-		}
-		quoted, length = append(quoted, q), length+len(w)+3 // a space, and quotes that GRUB may add
-	}
-	if length > maxCmdline {
-		return "", fmt.Errorf("the command line has %d bytes, want at most %d", length, maxCmdline)
-	}
-	return strings.Join(quoted, " "), nil
-}
-
-// splitCmdline splits as the kernel does: at spaces outside of double quotes, which do not belong to the value.
-func splitCmdline(s string) ([]string, error) {
-	var words []string
-	var word strings.Builder
-	inQuotes, inWord := false, false
-	flush := func() {
-		if inWord {
-			words = append(words, word.String())
-		}
-		word.Reset()
-		inWord = false
-	}
-	for _, c := range []byte(s) {
-		switch {
-		case c == '"':
-			inQuotes, inWord = !inQuotes, true
-		case c == ' ' && !inQuotes:
-			flush()
-		default:
-			word.WriteByte(c)
-			inWord = true
-		}
-	}
-	flush()
-	if inQuotes {
-		return nil, fmt.Errorf("command line %q: a double quote is never closed", s)
-	}
 	for _, w := range words {
 		if err := checkWord(w); err != nil {
-			return nil, err
+			return "", err
 		}
 	}
-	return words, nil
+	words = append(words, "evenkeel.slot={slot}")
+	quoted := make([]string, len(words))
+	for i, w := range words {
+		if words[i], err = t.expand(w); err != nil {
+			return "", err
+		}
+		if quoted[i], err = quote(words[i]); err != nil {
+			return "", err
+		}
+	}
+	if size := release.CmdlineSize(words); size > release.MaxCmdline {
+		return "", fmt.Errorf("the command line has %d bytes, want at most %d", size, release.MaxCmdline)
+	}
+	return strings.Join(quoted, " "), nil
 }
 
 // checkWord refuses what would break the rules of slot identity.

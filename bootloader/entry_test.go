@@ -86,6 +86,36 @@ func TestEntryRefuses(t *testing.T) {
 	}
 }
 
+// TestEntryTakesWhatReleasesMaySay: the longest boot specs that a publisher gets past Release.Check fit, in words long and short.
+func TestEntryTakesWhatReleasesMaySay(t *testing.T) {
+	path := "root:/" + strings.Repeat("p", 199)
+	for _, word := range []string{"x", "ab=cd", `y="a b"`, "z={root}", strings.Repeat("w", 200), `""`} {
+		r := checkable(release.BootSpec{Kernel: path, Initrd: path, Cmdline: "root={root}"})
+		for r.Check() == nil {
+			if _, err := bootloader.Entry(updater.B, r.Entry(), partUUID); err != nil {
+				t.Fatalf("after %q was added up to %d bytes: %v", word, len(r.Boot.Cmdline), err)
+			}
+			r.Boot.Cmdline += " " + word
+		}
+		if err := r.Check(); !strings.Contains(err.Error(), "at most 1800 fit") {
+			t.Errorf("%q: Check = %v", word, err)
+		}
+		if _, err := bootloader.Entry(updater.B, r.Entry(), partUUID); err == nil {
+			t.Errorf("%q: a release that is refused for its length is not, here", word)
+		}
+	}
+}
+
+func checkable(spec release.BootSpec) release.Release {
+	sum := release.Digest{1}
+	return release.Release{
+		Product: "p", Compatible: []string{"m"}, Architecture: "amd64", Layout: 1, Version: "1", Serial: 1, Boot: spec,
+		Images: []release.Image{{
+			Role: "root", Kind: release.KindPartition, Size: 1, SHA256: sum, Index: release.IndexName(sum), Pack: release.PackName(sum),
+		}},
+	}
+}
+
 // FuzzEntry: whatever a boot spec says, an entry consists of known lines, and of words within single quotes.
 func FuzzEntry(f *testing.F) {
 	f.Add("kernel:vmlinuz", "root:/initrd", `root={root} x="a b" {slot}`)

@@ -10,9 +10,6 @@ import (
 // MaxSerial is the highest serial: the largest integer that every JSON reader keeps exactly.
 const MaxSerial = 1<<53 - 1
 
-// maxCmdline leaves room, within the 2047 bytes that a kernel takes, for what {ROLE} becomes and what loaders add.
-const maxCmdline = 1600
-
 // architectures are the GOARCH values that an appliance may have.
 var architectures = []string{"386", "amd64", "arm", "arm64", "loong64", "mips64le", "ppc64le", "riscv64", "s390x"}
 
@@ -189,6 +186,8 @@ func (r *Release) checkBootFile(what, ref string) error {
 		return fmt.Errorf("%s %q: role %q is a partition, so write the path in its file system, as in \"%s:/boot/vmlinuz\"", what, ref, role, role)
 	case inside && (!pathRule.MatchString(path) || strings.Contains(path, "/..")):
 		return fmt.Errorf("%s %q: path %q is not legal: it begins with \"/\" and has letters, digits and \"._+~-\" between slashes", what, ref, path)
+	case len(path) > maxPath:
+		return fmt.Errorf("%s %q: the path has %d characters: at most %d fit in front of the kernel's command line", what, ref, len(path), maxPath)
 	}
 	return nil
 }
@@ -210,13 +209,13 @@ func (r *Release) checkCmdline(line string) error {
 	if partition != "" && !found {
 		return fmt.Errorf("the command line does not say which partition to boot from: write root={%s}, which becomes root=PARTUUID=... of the slot", partition)
 	}
-	return checkRootArgument(line)
+	if err := checkRootArgument(line); err != nil {
+		return err
+	}
+	return checkCmdlineSize(line)
 }
 
 func plainCmdline(line string) error {
-	if len(line) > maxCmdline {
-		return fmt.Errorf("the command line has %d characters: at most %d fit the boot entry", len(line), maxCmdline)
-	}
 	for _, c := range line {
 		if c < ' ' || c > '~' || c == '\'' || c == '\\' {
 			return fmt.Errorf("the command line holds the character %q, which not every boot loader can pass on: use printable ASCII on one line, without ' and \\", c)

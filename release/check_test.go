@@ -33,6 +33,8 @@ func TestCheckAccepts(t *testing.T) {
 		"any agent":                  func(r *Release) { r.MinAgent = "" },
 		"the highest serial":         func(r *Release) { r.Serial = MaxSerial },
 		"files only, root in memory": func(r *Release) { r.Images, r.Boot.Cmdline = r.Images[1:], "quiet" },
+		"the longest command line":   func(r *Release) { r.Boot.Cmdline = "root={root} " + strings.Repeat("x", 1726) },
+		"the longest path":           func(r *Release) { r.Boot.Kernel = "root:/" + strings.Repeat("x", 199) },
 		"withdrawn":                  func(r *Release) { r.Withdrawn = "it eats disks" },
 		"the same bytes twice": func(r *Release) {
 			r.Images[2].SHA256, r.Images[2].Index, r.Images[2].Pack = r.Images[1].SHA256, r.Images[1].Index, r.Images[1].Pack
@@ -100,7 +102,9 @@ func TestCheckRefuses(t *testing.T) {
 		"sets evenkeel.slot=":                           func(r *Release) { r.Boot.Cmdline = "root={root} evenkeel.slot=a" },
 		`holds the character '\n'`:                      func(r *Release) { r.Boot.Cmdline = "root={root}\nquiet" },
 		`holds the character 'é'`:                       func(r *Release) { r.Boot.Cmdline = "root={root} é" },
-		"at most 1600 fit":                              func(r *Release) { r.Boot.Cmdline = "root={root} " + strings.Repeat("x", 1600) },
+		"at most 1800 fit":                              func(r *Release) { r.Boot.Cmdline = "root={root} " + strings.Repeat("x", 1800) },
+		"takes 1801 bytes":                              func(r *Release) { r.Boot.Cmdline = "root={root} " + strings.Repeat("x", 1727) },
+		"has 201 characters: at most 200":               func(r *Release) { r.Boot.Kernel = "root:/" + strings.Repeat("x", 200) },
 		`holds the character '\''`:                      func(r *Release) { r.Boot.Cmdline = "root={root} x='y'" },
 		`holds the character '\\'`:                      func(r *Release) { r.Boot.Cmdline = `root={root} x=\y` },
 		"never closed":                                  func(r *Release) { r.Boot.Cmdline = `root={root} x="y` },
