@@ -48,14 +48,17 @@ func attacks() map[string]attack {
 	}
 }
 
-// lying changes a byte of every file whose name ends so.
+// lying changes a byte in each KiB, for an update fetches only what the running slot does not have, of every file whose name
+// ends so.
 func lying(suffix, says string) attack {
 	lie := func(name string, data []byte) []byte {
 		if !strings.HasSuffix(name, suffix) || len(data) == 0 {
 			return data
 		}
 		data = bytes.Clone(data)
-		data[len(data)/2] ^= 1
+		for i := min(512, len(data)/2); i < len(data); i += 1024 {
+			data[i] ^= 1
+		}
 		return data
 	}
 	return attack{

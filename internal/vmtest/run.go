@@ -221,7 +221,7 @@ func (x *run) act(ctx context.Context, a Act) error {
 	case a.Reboot:
 		return x.reboot(ctx)
 	case a.Ask != "":
-		return x.ask(ctx, "evenkeel "+string(a.Ask))
+		return x.vm.Type(ctx, "evenkeel "+string(a.Ask)) // it follows what comes of it, until the machine goes down
 	case a.Offer != nil:
 		return x.offer(ctx, *a.Offer)
 	case a.Attack != "":
