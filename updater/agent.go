@@ -239,7 +239,7 @@ func (a *Agent) write(s Step) error {
 		return err
 	case DoDisable:
 		err := b.Disable(s.Slot)
-		a.learn(func(x *Session) { x.Tried = false }) // even if it failed: it may have happened
+		a.learn(func(x *Session) { x.Tried, x.Retired = false, err == nil }) // even if it failed: it may have happened
 		return err
 	case DoTry:
 		reboot, err := b.Try(s.Slot, a.rec.Txn.Release.Entry(), a.rec.Txn.Tries)

@@ -76,25 +76,25 @@ type state struct {
 
 // session is updater.Session without what cannot be compared.
 type session struct {
-	Settled, Installed, Baselined, Checked, Entered, Tried, Confirmed, Left, LeaveLate, Unsaved, Open, Looked bool
-	Health                                                                                                    int8
-	Retries                                                                                                   int8
-	GaveUp                                                                                                    uint64
-	Asked                                                                                                     updater.Stage
-	Failed                                                                                                    updater.Do
+	Settled, Installed, Baselined, Checked, Entered, Tried, Confirmed, Left, LeaveLate, Unsaved, Open, Looked, Retired bool
+	Health                                                                                                             int8
+	Retries                                                                                                            int8
+	GaveUp                                                                                                             uint64
+	Asked                                                                                                              updater.Stage
+	Failed                                                                                                             updater.Do
 }
 
 func pack(s updater.Session) session {
 	return session{
 		s.Settled, s.Installed, s.Baselined, s.Checked, s.Entered, s.Tried, s.Confirmed, s.Left, s.LeaveLate, s.Unsaved,
-		s.Verdict.Open, s.Looked, int8(s.Health), int8(s.Retries), s.GaveUp, s.Asked, s.Failed,
+		s.Verdict.Open, s.Looked, s.Retired, int8(s.Health), int8(s.Retries), s.GaveUp, s.Asked, s.Failed,
 	}
 }
 
 func (s session) unpack() updater.Session {
 	u := updater.Session{
 		Settled: s.Settled, Installed: s.Installed, Baselined: s.Baselined, Checked: s.Checked, Entered: s.Entered,
-		Tried: s.Tried, Confirmed: s.Confirmed, Left: s.Left, LeaveLate: s.LeaveLate, Unsaved: s.Unsaved, Looked: s.Looked,
+		Tried: s.Tried, Confirmed: s.Confirmed, Left: s.Left, LeaveLate: s.LeaveLate, Unsaved: s.Unsaved, Looked: s.Looked, Retired: s.Retired,
 		Health: updater.Health(s.Health), Asked: s.Asked, GaveUp: s.GaveUp, Retries: int(s.Retries), Failed: s.Failed,
 	}
 	u.Verdict.Open = s.Open

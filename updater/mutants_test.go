@@ -33,6 +33,10 @@ func mutants() []mutant {
 			caught: "a slot is written that the firmware may choose",
 		},
 		{
+			name: "no Disable where the variables need none", world: grub(fixtures.Good, budget{Cuts: 1, Publish: 1}), decide: entryLeft,
+			caught: "a slot is written whose boot entry is whole",
+		},
+		{
 			name: "the first byte before SAVE(writing)", world: grub(fixtures.Good, budget{Cuts: 1}), decide: writeFirst,
 			caught: "a slot is written that the record does not call writing",
 		},
@@ -146,8 +150,14 @@ func phaseOf(s updater.Step) updater.Phase {
 
 func noDisable(r updater.Record, v updater.View) updater.Step {
 	if r.Phase == updater.Staging {
+		v.Session.Retired = true
 		v.Loader.EnabledA, v.Loader.EnabledB, v.Loader.Trial = v.Running == updater.A, v.Running == updater.B, updater.Trial{}
 	}
+	return updater.Next(r, v)
+}
+
+func entryLeft(r updater.Record, v updater.View) updater.Step {
+	v.Session.Retired = true
 	return updater.Next(r, v)
 }
 

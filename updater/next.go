@@ -31,6 +31,7 @@ type Settings struct {
 // Session is what this process has done in the present phase. It is lost at a restart; nothing unsafe depends on it.
 type Session struct {
 	Settled   bool // the default's counter was restored, or tried to
+	Retired   bool // Disable(slot) succeeded: no boot entry of it is left, whatever the variables say
 	Installed bool
 	Baselined bool
 	Checked   bool // a rollback's boot files are as they were recorded

@@ -47,7 +47,7 @@ func wrongStep(r updater.Record, v updater.View, s updater.Step) string {
 			return "Disable of the default slot, or without one"
 		}
 	case updater.DoInstall:
-		if s.Slot == v.Running || v.Loader.Enabled(s.Slot) || v.Loader.Default != v.Running || r.Phase != updater.Staging {
+		if s.Slot == v.Running || v.Loader.Enabled(s.Slot) || v.Loader.Default != v.Running || r.Phase != updater.Staging || !v.Session.Retired {
 			return "Install of what runs, or may be booted"
 		}
 	case updater.DoTry:
@@ -207,7 +207,7 @@ func drawSession(t *rapid.T) updater.Session {
 	return updater.Session{
 		Settled: flip(t), Installed: flip(t), Baselined: flip(t), Checked: flip(t), Entered: flip(t), Tried: flip(t), Confirmed: flip(t),
 		Health: one(t, updater.Unprobed, updater.Healthy, updater.Sick), Verdict: updater.Verdict{Open: flip(t)},
-		Asked: one(t, updater.Stage(""), updater.Install, updater.Arm), Left: flip(t), LeaveLate: flip(t), PollDue: flip(t), Looked: flip(t),
+		Asked: one(t, updater.Stage(""), updater.Install, updater.Arm), Left: flip(t), LeaveLate: flip(t), PollDue: flip(t), Looked: flip(t), Retired: flip(t),
 		GaveUp: one(t, uint64(0), 20), Retries: one(t, 0, 3), Unsaved: flip(t), Failed: one(t, updater.Do(""), updater.DoDisable, updater.DoConfirm),
 	}
 }

@@ -94,27 +94,27 @@ func gaps() []gap {
 			upInB("disable a", "install a"), "v2 in a",
 		},
 		{
-			stage, "after Disable, before the first byte", grub,
+			stage, "after Disable, before the first byte: it is done again", grub,
 			[]string{returned, "!release 2", "disable a", powerCut},
-			upInB("install a"), "v2 in a",
+			upInB("disable a", "install a"), "v2 in a",
 		},
 		{
 			stage, "half an image", grub,
-			[]string{writing, "!install b POWER CUT after write 1"},
-			upInA("install b", verified), "v1 in b",
+			[]string{writing, "disable b", "!install b POWER CUT after write 1"},
+			upInA("disable b", "install b", verified), "v1 in b",
 		},
 
 		{
 			stage, "all of an image, and a person picks it in the boot menu", grub,
 			[]string{"install b", powerCut, "!a person picks b"},
-			[]string{"agent up in b", "reboot", "firmware boots a", "agent up in a", "install b"},
+			[]string{"agent up in b", "reboot", "firmware boots a", "agent up in a", "disable b", "install b"},
 			"v1 in b",
 		},
 
 		{
 			staged, "after the last byte, before SAVE(verified)", grub,
 			[]string{"install b", powerCut},
-			upInA("install b", verified), "v1 in b",
+			upInA("disable b", "install b", verified), "v1 in b",
 		},
 		{
 			staged, "after SAVE(verified)", grub,
@@ -290,7 +290,7 @@ func gaps() []gap {
 		},
 		{
 			fail, "after Disable, before the reboot", sick,
-			[]string{"disable b", powerCut},
+			[]string{reverting, "disable b", powerCut},
 			upInA("SAVE(closing: unhealthy", idled), "v0 in a",
 		},
 

@@ -20,6 +20,8 @@ func staging(r Record, v View) Step {
 	switch {
 	case v.Session.Retries >= maxInstalls:
 		return shut(r, GaveUp, "it could not be written")
+	case !v.Session.Retired: // the variables may say so already, and the entry that a cut Try wrote be there all the same
+		return Step{Do: DoDisable, Slot: t.Slot, Why: "no boot entry of slot " + string(t.Slot) + " may be left while it is written"}
 	case !v.Session.Installed:
 		return Step{Do: DoInstall, Slot: t.Slot, Why: "write release " + t.Release.Version + " to slot " + string(t.Slot)}
 	}
