@@ -243,9 +243,12 @@ func (a *Agent) write(s Step) error {
 		return err
 	case DoTry:
 		reboot, err := b.Try(s.Slot, a.rec.Txn.Release.Entry(), a.rec.Txn.Tries)
-		if err == nil {
-			a.learn(func(x *Session) { x.Tried, x.Reboot = true, reboot })
-		}
+		a.learn(func(x *Session) {
+			if err == nil {
+				x.Tried, x.Reboot = true, reboot
+			}
+			x.count(err)
+		})
 		return err
 	case DoConfirm:
 		if err := b.Confirm(s.Slot); err != nil {

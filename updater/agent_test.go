@@ -362,7 +362,7 @@ func TestABrokenDiskIsGivenUpUntilTheNextPoll(t *testing.T) {
 		}
 		return s
 	}
-	if s := rest(); installs != 3 || !strings.Contains(s.Why, "could not be written") || len(h.record(t).Blocked) > 0 {
+	if s := rest(); installs != 3 || !strings.Contains(s.Why, "could not be written or armed") || len(h.record(t).Blocked) > 0 {
 		t.Errorf("after %d installs: %+v", installs, s)
 	}
 	rest()
@@ -373,6 +373,46 @@ func TestABrokenDiskIsGivenUpUntilTheNextPoll(t *testing.T) {
 	if rest(); installs != 6 {
 		t.Errorf("%d installs after a poll", installs)
 	}
+}
+
+// TestALoaderThatCannotArmIsGivenUp: the lease goes back, so that others get theirs, and a slot to go back to stays one.
+func TestALoaderThatCannotArmIsGivenUp(t *testing.T) {
+	for _, back := range []bool{false, true} {
+		h := newHost(fixtures.Good)
+		tries := 0
+		if back {
+			h.steps(t, updater.DoWait)
+		}
+		h.options = func(o *updater.Options) { o.Bootloader = unarmable{h.Devices, &tries} }
+		h.powerOn()
+		if back {
+			h.say(t, updater.Intent{Verb: updater.Rollback})
+		}
+		s := updater.Step{}
+		for range 100 {
+			if s, _ = h.agent.Step(t.Context()); s.Do == updater.DoWait {
+				break
+			}
+		}
+		r, last := h.record(t), h.record(t).Last
+		if tries != 3 || r.Phase != updater.Idle || h.M.Lease || len(r.Outbox) > 0 || last.Outcome != updater.GaveUp || len(r.Blocked) > 0 {
+			t.Errorf("rollback %v: after %d tries in phase %s: %s; %+v, the lease is held: %v", back, tries, r.Phase, s.Why, last, h.M.Lease)
+		}
+		if st, _ := h.State(); back && (r.Slots[updater.A].State != updater.SlotConfirmed || !st.EnabledA) {
+			t.Errorf("the slot to go back to is %+v, %+v", r.Slots[updater.A], st)
+		}
+	}
+}
+
+// unarmable is a boot loader that cannot write a boot entry.
+type unarmable struct {
+	*fixtures.Devices
+	tries *int
+}
+
+func (u unarmable) Try(updater.Slot, release.BootSpec, int) (updater.Reboot, error) {
+	*u.tries++
+	return updater.Reboot{}, errDisk
 }
 
 func TestConfirmCountsOnlyWhenItReadsBack(t *testing.T) {

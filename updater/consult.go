@@ -40,9 +40,7 @@ func (a *Agent) verify(ctx context.Context, s Step) error {
 	}
 	a.learn(func(x *Session) {
 		x.Checked = err == nil
-		if err != nil && !Temporary(err) {
-			x.Retries++
-		}
+		x.count(err)
 	})
 	return err
 }
@@ -109,11 +107,16 @@ func (a *Agent) install(ctx context.Context, s Step) error {
 	}
 	a.learn(func(x *Session) {
 		x.Installed = err == nil
-		if err != nil && !Temporary(err) {
-			x.Retries++
-		}
+		x.count(err)
 	})
 	return err
+}
+
+// count counts what failed for good.
+func (x *Session) count(err error) {
+	if err != nil && !Temporary(err) {
+		x.Retries++
+	}
 }
 
 // Temporary reports whether err says of itself that waiting may help, as errors of the network do.

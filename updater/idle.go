@@ -66,7 +66,7 @@ func automatic(r Record, v View) Step {
 	case !v.Settings.Auto:
 		return Step{Do: DoWait, Why: "release " + rel.Version + " is on offer, and nobody asked for it: run \"evenkeel update\""}
 	case v.Session.GaveUp == rel.Serial:
-		return Step{Do: DoWait, Why: "release " + rel.Version + " could not be written; it is tried again after the next check"}
+		return Step{Do: DoWait, Why: "release " + rel.Version + " could not be written or armed; it is tried again after the next check"}
 	case v.Session.Asked != Install:
 		return Step{Do: DoAsk, Stage: Install, Why: "may release " + rel.Version + " be installed now?"}
 	case !v.Session.Verdict.Open:

@@ -49,7 +49,7 @@ type Session struct {
 	PollDue   bool   // it is time to look for releases
 	Looked    bool   // since this phase began, or tried to
 	GaveUp    uint64 // serial that could not be written; left alone until the next Refresh
-	Retries   int    // failed installs of the present transaction
+	Retries   int    // what failed for good in this phase: installs, checks of boot files, and Try
 	Unsaved   bool   // the last Save failed
 	Failed    Do     // the step before this one, if it failed
 }

@@ -35,7 +35,7 @@ const (
 	Cancelled   Outcome = "cancelled"
 	Superseded  Outcome = "superseded"
 	Withdrawn   Outcome = "withdrawn"
-	GaveUp      Outcome = "gave up" // it could not be written
+	GaveUp      Outcome = "gave up" // it could not be written, or not armed
 )
 
 // SlotState is what the record knows about a slot's content.
@@ -233,7 +233,7 @@ func (r *Record) settleSlots(t *Txn, v View) {
 			r.block(Blocked{Version: from.Version, Serial: from.Serial, Outcome: Cancelled, Reason: "the operator went back from it", Since: v.Now})
 		}
 	case GaveUp:
-		if t.Rollback { // its boot files are damaged
+		if t.Rollback && !t.Blameless { // its boot files are damaged
 			sr.State, sr.Since = Failed, v.Now
 		}
 	case Unhealthy, NeverCameUp, Interrupted:

@@ -34,7 +34,7 @@ func staging(r Record, v View) Step {
 }
 
 // maxInstalls is how often a slot is written in one session before the agent gives up: a disk that fails three times
-// is not worn further. Failures of the network do not count.
+// is not worn further. A boot loader that cannot be armed is no different. Failures of the network do not count.
 const maxInstalls = 3
 
 // closeEarly ends a transaction that is not wanted any more, before it is tried, and answers operators meanwhile.
@@ -157,8 +157,12 @@ func attemptsSpent(r Record) Step {
 func arm(r Record, v View) Step {
 	t := r.Txn
 	switch {
-	case t.Rollback && v.Session.Retries >= maxInstalls:
+	case v.Session.Retries >= maxInstalls && t.Rollback && !v.Session.Checked:
 		return shut(r, GaveUp, "the boot files of slot "+string(t.Slot)+" are not as they were")
+	case v.Session.Retries >= maxInstalls: // a lease that is held would keep others from their update
+		s := shut(r, GaveUp, "slot "+string(t.Slot)+" could not be armed")
+		s.Record.Txn.Blameless = true // a slot to go back to stays one
+		return s
 	case t.Rollback && !v.Session.Checked:
 		return Step{Do: DoVerify, Slot: t.Slot, Why: "are the boot files of slot " + string(t.Slot) + " as they were?"}
 	case v.Session.Asked != Arm:
