@@ -13,7 +13,8 @@ type Pace struct {
 	RetryMax time.Duration
 }
 
-// Run steps until ctx ends. Failures are retried with a growing pause; they are reported through onStep, as every step is.
+// Run steps until ctx ends. Failures are retried with a growing pause, until what failed succeeds, something is saved, or the
+// agent rests; they are reported through onStep, as every step is.
 func (a *Agent) Run(ctx context.Context, p Pace, onStep func(Step, error)) error {
 	poll := time.NewTimer(0)
 	defer poll.Stop()
@@ -22,17 +23,17 @@ func (a *Agent) Run(ctx context.Context, p Pace, onStep func(Step, error)) error
 		a.Poll()
 		poll.Reset(p.Poll())
 	}
-	retry := p.RetryMin
+	retry, failed := p.RetryMin, Do("")
 	for ctx.Err() == nil {
 		s, err := a.Step(ctx)
 		onStep(s, err)
 		pause := time.Duration(0)
 		switch {
 		case err != nil:
-			pause, retry = retry, min(2*retry, p.RetryMax)
+			pause, retry, failed = retry, min(2*retry, p.RetryMax), s.Do
 		case s.Do == DoWait || s.Do == DoHalt || s.Do == DoReboot:
 			pause, retry = p.Recheck, p.RetryMin
-		default:
+		case s.Do == DoSave || s.Do == failed: // what only leads up to the same failure again is no progress
 			retry = p.RetryMin
 		}
 		if pause > 0 {

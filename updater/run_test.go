@@ -65,6 +65,40 @@ func TestRunBacksOff(t *testing.T) {
 	})
 }
 
+// TestRunBacksOffBetweenSteps: the gate is asked again before each try, and that it answers is no progress.
+func TestRunBacksOffBetweenSteps(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(fixtures.Good)
+		var tries []time.Duration
+		start := time.Now()
+		h.options = func(o *updater.Options) {
+			o.Gate = crowded{h.Devices, func() { tries = append(tries, time.Since(start)) }}
+		}
+		h.powerOn()
+		ctx, stop := context.WithTimeout(t.Context(), 20*time.Second)
+		defer stop()
+		_ = h.agent.Run(ctx, updater.Pace{Recheck: time.Minute, RetryMin: time.Second, RetryMax: 4 * time.Second}, func(updater.Step, error) {})
+		var pauses []time.Duration
+		for i := range tries[1:] {
+			pauses = append(pauses, (tries[i+1]-tries[i])/time.Second)
+		}
+		if want := []time.Duration{0, 2, 4, 4, 4, 4}; !slices.Equal(pauses, want) { // the first poll cuts the first pause short
+			t.Errorf("it pauses %d seconds, want %d", pauses, want)
+		}
+	})
+}
+
+// crowded is a gate whose leases are all taken.
+type crowded struct {
+	*fixtures.Devices
+	asked func()
+}
+
+func (c crowded) Enter(context.Context, updater.Txn) (updater.Lease, error) {
+	c.asked()
+	return updater.Lease{}, network{}
+}
+
 func TestRunIsWokenByAnIntent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(fixtures.Good)
