@@ -50,13 +50,19 @@ func (f *follower) rebootFollows() bool {
 	return false
 }
 
+// hear tells m, and takes note of it.
 func (f *follower) hear(m control.Message) {
+	f.tell(m)
+	f.take(m)
+}
+
+// tell shows a person what the agent does.
+func (f *follower) tell(m control.Message) {
 	switch {
 	case m.Progress != nil:
 		f.meter.show(*m.Progress)
 	case m.Event != nil:
 		f.meter.end()
-		f.events = append(f.events, *m.Event)
 		f.app.note("%s: %s", m.Event.Kind, m.Event.Message)
 		for _, c := range m.Event.Checks {
 			if !c.OK && c.Output != "" {
@@ -64,16 +70,25 @@ func (f *follower) hear(m control.Message) {
 			}
 		}
 	case m.Step != nil:
+		if s := m.Step; s.Error != "" && s.Error != f.failed { // what is tried again and again is told once
+			f.meter.end()
+			f.app.note("%s: %s", s.Why, s.Error)
+		}
+		f.failed = m.Step.Error
+	}
+}
+
+// take notes what m means for how it ends. The answer must be known: it says what a step was about.
+func (f *follower) take(m control.Message) {
+	switch {
+	case m.Event != nil:
+		f.events = append(f.events, *m.Event)
+	case m.Step != nil:
 		f.step(m.Step)
 	}
 }
 
 func (f *follower) step(s *control.Step) {
-	if s.Error != "" && s.Error != f.failed { // what is tried again and again is told once
-		f.meter.end()
-		f.app.note("%s: %s", s.Why, s.Error)
-	}
-	f.failed = s.Error
 	if s.Do == updater.DoInstall && s.Error != "" {
 		f.broken = s
 	}

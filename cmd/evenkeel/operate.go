@@ -139,7 +139,7 @@ func (f *follower) withAgent(ctx context.Context, c *control.Client) error {
 	if err != nil {
 		return err
 	}
-	if f.answer, err = c.Submit(ctx, f.intent); err != nil {
+	if err := f.submit(ctx, c, messages); err != nil {
 		return err
 	}
 	for f.goesOn() {
@@ -167,6 +167,37 @@ func (f *follower) withAgent(ctx context.Context, c *control.Client) error {
 		return err
 	}
 	return f.conclude(st)
+}
+
+// submit hands the intent over. The agent may be in the middle of something long before it answers: that is told meanwhile,
+// and taken note of once it is known what the answer is.
+func (f *follower) submit(ctx context.Context, c *control.Client, messages <-chan control.Message) error {
+	answered := make(chan error, 1)
+	var answer updater.Answer
+	go func() {
+		var err error
+		answer, err = c.Submit(ctx, f.intent)
+		answered <- err
+	}()
+	var told []control.Message
+	for {
+		select {
+		case m := <-messages:
+			f.tell(m)
+			if m.Progress == nil {
+				told = append(told, m)
+			}
+		case err := <-answered:
+			f.meter.end()
+			f.answer = answer
+			for _, m := range told {
+				if f.goesOn() {
+					f.take(m)
+				}
+			}
+			return err
+		}
+	}
 }
 
 // alone does what the agent would do, under its lock.
