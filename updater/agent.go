@@ -36,6 +36,7 @@ type Agent struct {
 	mu       sync.Mutex
 	rec      Record
 	loaded   bool
+	unread   []byte // what the store holds and no agent could read, until it is kept aside
 	session  Session
 	offers   Offers
 	intent   Intent
@@ -152,6 +153,9 @@ func (a *Agent) observe() (View, error) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if err := a.keepAside(); err != nil {
+		return View{}, err
+	}
 	a.seen = a.answer
 	v.Offers, v.Intent, v.Session, v.Settings, v.Now = a.offers, a.intent, a.session, a.o.Settings, a.o.Now()
 	if !a.disarmed && a.o.Disarm != nil && !OnTrial(a.rec, v.Running, v.Loader) {
@@ -174,7 +178,7 @@ func (a *Agent) look() (v View, err error) {
 	return v, nil
 }
 
-// load reads the record. Bytes that cannot be read are kept aside and the record is rebuilt; a record that only a
+// load reads the record. Bytes that cannot be read are remembered and the record is rebuilt; a record that only a
 // newer agent may touch stops everything.
 func (a *Agent) load() error {
 	a.mu.Lock()
@@ -192,16 +196,25 @@ func (a *Agent) load() error {
 	case errors.Is(err, ErrNewerRecord):
 		return err
 	case err != nil:
-		a.rec = Record{Rebuilt: err.Error(), Slots: map[Slot]SlotRecord{}}
-		if err := a.o.Store.Aside(b); err != nil {
-			return fmt.Errorf("cannot keep the unreadable record aside: %w", err)
-		}
+		a.rec, a.unread = Record{Rebuilt: err.Error(), Slots: map[Slot]SlotRecord{}}, b
 	default:
 		a.rec = r
 	}
 	// What was trusted before a restart still is, and it needs no network to say so.
 	a.offers.take(a.o.Source.Offers(context.Background()))
 	a.loaded = true
+	return nil
+}
+
+// keepAside writes, and so is for Step alone: Status may be asked of a machine by whoever only wants to look.
+func (a *Agent) keepAside() error {
+	if a.unread == nil {
+		return nil
+	}
+	if err := a.o.Store.Aside(a.unread); err != nil {
+		return fmt.Errorf("cannot keep the unreadable record aside: %w", err)
+	}
+	a.unread = nil
 	return nil
 }
 

@@ -542,6 +542,9 @@ func TestRecordsThatCannotBeRead(t *testing.T) {
 	h := newHost(fixtures.Good)
 	h.Record = []byte("garbage")
 	h.powerOn()
+	if r := h.record(t); h.aside != nil || !strings.Contains(r.Rebuilt, "invalid character") {
+		t.Errorf("Status writes %q aside, and says %+v", h.aside, r)
+	}
 	h.steps(t, updater.DoSave)
 	if r := h.record(t); r.Phase != updater.Idle || !strings.Contains(r.Rebuilt, "invalid character") || string(h.aside) != "garbage" {
 		t.Errorf("it is rebuilt as %+v, and %q was kept", r, h.aside)

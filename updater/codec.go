@@ -59,7 +59,7 @@ func (r *Record) check() error {
 
 // Encode writes the record, unknown fields and all, in at most MaxRecord bytes.
 func (r Record) Encode() ([]byte, error) {
-	for _, shrink := range []func(*Record){func(*Record) {}, dropOutput, dropChecks, dropReasons} {
+	for _, shrink := range []func(*Record){func(*Record) {}, dropOutput, dropChecks, dropReasons, dropAll} {
 		r = r.clone()
 		shrink(&r)
 		b, err := json.Marshal(r)
@@ -89,6 +89,22 @@ func dropReasons(r *Record) {
 	}
 }
 
+// dropAll leaves what decides: that a trial failed must be saved, whatever there is to say about it.
+func dropAll(r *Record) {
+	r.Rebuilt, r.LoaderDoubt = tail(r.Rebuilt, 80), tail(r.LoaderDoubt, 80)
+	if r.Txn != nil {
+		r.Txn.Checks, r.Txn.Reason = nil, tail(r.Txn.Reason, 80)
+	}
+	if r.Last != nil {
+		l := *r.Last
+		l.Reason = tail(l.Reason, 80)
+		r.Last = &l
+	}
+	for i := range r.Blocked {
+		r.Blocked[i].Reason = ""
+	}
+}
+
 func eachCheck(r *Record, f func(*Check)) {
 	edit := func(cs []Check) []Check {
 		n := append([]Check(nil), cs...)
@@ -108,6 +124,8 @@ func eachCheck(r *Record, f func(*Check)) {
 }
 
 func tail(s string, n int) string { return strings.ToValidUTF8(s[max(0, len(s)-n):], "") }
+
+func head(s string, n int) string { return strings.ToValidUTF8(s[:min(n, len(s))], "") }
 
 // extra is what a JSON object holds besides the fields that this agent knows.
 type extra map[string]json.RawMessage

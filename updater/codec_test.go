@@ -171,6 +171,47 @@ func TestRecordFits(t *testing.T) {
 	}
 }
 
+// TestAFailureIsSavedWhateverItSays: a trial that failed a thousand checks is reverted as one that failed one, and those
+// that failed are what is kept.
+func TestAFailureIsSavedWhateverItSays(t *testing.T) {
+	long := strings.Repeat("\"<é", 2000)
+	s := in(updater.InTrial, probed(updater.Sick))
+	checks := make([]updater.Check, 1000)
+	for i := range checks {
+		checks[i] = updater.Check{Name: fmt.Sprint(i, long), Required: i > 900, OK: i%100 != 50 && i != 999, Output: long, Took: time.Hour}
+	}
+	s.v.Session.Report.Checks = checks
+	for i := range 16 {
+		s.r.Blocked = append(s.r.Blocked, updater.Blocked{Version: "v", Serial: uint64(i), Reason: long})
+	}
+	s.r.Last = &updater.Closed{Reason: long, Checks: checks}
+	for range 2 { // Reverting, and Closing after the reboot
+		step := updater.Next(s.r, s.v)
+		if step.Do != updater.DoSave {
+			t.Fatalf("%+v", step)
+		}
+		if c := step.Record.Txn.Checks; len(c) != 32 || !strings.HasPrefix(c[0].Name, "950") || !strings.HasPrefix(c[1].Name, "999") || !strings.HasPrefix(c[2].Name, "50") || len(c[0].Name) > 64 {
+			t.Errorf("%d checks are kept, the first %+v", len(c), c[0])
+		}
+		s.r = mustDecode(t, mustEncode(t, *step.Record))
+		if s.r.Txn.Outcome != updater.Unhealthy || s.r.Txn.Reason == "" {
+			t.Errorf("what is saved is %+v", s.r.Txn)
+		}
+		s.r.Txn.Checks = step.Record.Txn.Checks
+		s.v.Running, s.v.Loader = updater.A, updater.BootState{Default: updater.A, EnabledA: true}
+	}
+}
+
+// TestLongReasons: how a reason begins and how it ends is kept.
+func TestLongReasons(t *testing.T) {
+	s := in(updater.Armed, panicked)
+	s.v.Boot.ID, s.v.Boot.Reset.Detail = "next", strings.Repeat("x", 9000)+" end"
+	step := updater.Next(s.r, s.v)
+	if why := step.Record.Txn.Reason; len(why) > 512 || !strings.HasPrefix(why, "its kernel panicked: x") || !strings.HasSuffix(why, "x end") {
+		t.Errorf("%d bytes: %s", len(why), why)
+	}
+}
+
 func TestRecordThatCannotFit(t *testing.T) {
 	r := mustDecode(t, golden(t, "schema1-trial.json"))
 	for i := range 200 {

@@ -40,6 +40,7 @@ func blame(r Record, v View, dead Slot) (Step, bool) {
 	if !ok || sr.State != SlotConfirmed {
 		return Step{}, false
 	}
+	why = brief(why)
 	n := r.clone()
 	n.block(Blocked{Version: sr.Version, Serial: sr.Serial, Outcome: Unhealthy, Reason: why, Since: v.Now})
 	sr.State, sr.Since = Failed, v.Now

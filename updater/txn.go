@@ -2,6 +2,7 @@ package updater
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/evenkeel-os/evenkeel/release"
@@ -70,6 +71,7 @@ func newer(r Record, v View) (release.Release, bool) {
 // shut saves the outcome first; what it means for the loader is done in Closing.
 func shut(r Record, o Outcome, why string) Step {
 	n := r.clone()
+	why = brief(why)
 	n.Phase, n.Txn.Outcome, n.Txn.Reason = Closing, o, why
 	return Step{Do: DoSave, Record: &n, Event: "closing", Why: string(o) + ": " + why}
 }
@@ -284,8 +286,44 @@ func confirmed(r Record) Step {
 
 func revert(r Record, o Outcome, why string, checks []Check) Step {
 	n := r.clone()
-	n.Phase, n.Txn.Outcome, n.Txn.Reason, n.Txn.Checks = Reverting, o, why, checks
+	why = brief(why)
+	n.Phase, n.Txn.Outcome, n.Txn.Reason, n.Txn.Checks = Reverting, o, why, telling(checks)
 	return Step{Do: DoSave, Record: &n, Event: "reverting", Why: string(o) + ": " + why}
+}
+
+// Bounds of what is kept for people: a record that is too large is one that cannot be saved.
+const (
+	maxReason = 512
+	maxChecks = 32
+	maxName   = 64
+)
+
+// brief keeps what a reason begins with, and how it ends, for there are the last words of a kernel.
+func brief(why string) string {
+	if len(why) <= maxReason {
+		return why
+	}
+	return head(why, maxReason/4) + " ... " + tail(why, maxReason/2)
+}
+
+// telling are the checks that say most, those that failed and were required first.
+func telling(checks []Check) []Check {
+	worst := func(c Check) int {
+		switch {
+		case c.OK:
+			return 2
+		case c.Required:
+			return 0
+		}
+		return 1
+	}
+	few := slices.Clone(checks)
+	slices.SortStableFunc(few, func(a, b Check) int { return worst(a) - worst(b) })
+	few = few[:min(len(few), maxChecks)]
+	for i := range few {
+		few[i].Name = head(few[i].Name, maxName)
+	}
+	return few
 }
 
 // left: the slot was armed or on trial, and From runs again. Evidence is read only when a try was spent, for otherwise
