@@ -109,13 +109,18 @@ func (a *app) daemon(c config.Config, log *logrus.Logger) (*serving, error) {
 	if d.lock, err = m.lock(); err != nil {
 		return nil, err
 	}
-	if err := m.begin(); err != nil {
-		log.Warn(err.Error())
+	for _, begin := range []func() error{m.tidy, m.begin} {
+		if err := begin(); err != nil {
+			log.Warn(err.Error())
+		}
 	}
 	d.agent = m.agent(true, d.onEvent)
 	m.filler.OnProgress = throttle(a.now, func(p updater.Progress) { d.feed.Tell(control.Message{Progress: &p}) })
 	return d, nil
 }
+
+// tidy removes what writers left unfinished when the power was cut. The caller holds the lock.
+func (m *machine) tidy() error { return durable.Sweep(durable.OS{}, m.cfg.State.Dir) }
 
 // begin notes that this boot runs, unless nothing may be kept.
 func (m *machine) begin() error {
