@@ -46,8 +46,18 @@ func obeyUpdate(r Record, v View) Step {
 func wanted(r Record, v View) (rel release.Release, no Step, ok bool) {
 	if v.Intent.Version == "" {
 		rel, ok = v.Offers.Newest(r, v.Boot.Running)
-		return rel, Step{Do: DoAnswer, Why: v.Offers.summary(r, v)}, ok
+		no = Step{Do: DoAnswer, Why: v.Offers.summary(r, v)}
+	} else {
+		rel, no, ok = wantedByName(r, v)
 	}
+	// Writing it again would cost the host its fallback, for what is there already.
+	if b := v.Running.Other(); ok && r.Slots[b].State == SlotConfirmed && r.Slots[b].Serial == rel.Serial {
+		return rel, refuse(fmt.Sprintf("slot %s holds release %s already, and it was confirmed: \"evenkeel rollback\" goes to it", b, rel.Version)), false
+	}
+	return rel, no, ok
+}
+
+func wantedByName(r Record, v View) (rel release.Release, no Step, ok bool) {
 	rel, ok = v.Offers.named(v.Intent.Version)
 	if !ok {
 		return rel, refuse(fmt.Sprintf("the repository offers no release %q: see \"evenkeel check\" for what there is", v.Intent.Version)), false

@@ -67,6 +67,15 @@ func nothingConfirmed(s *situation) {
 	s.r.Slots[updater.B] = updater.SlotRecord{State: updater.Failed, Version: "v0"}
 }
 
+// wentBack: an operator went back from v2 in slot b, and then allowed it again.
+func wentBack(s *situation) {
+	s.r.Slots[updater.B] = updater.SlotRecord{State: updater.SlotConfirmed, Version: "v2", Serial: 30}
+}
+
+func itFailed(s *situation) {
+	s.r.Slots[updater.B] = updater.SlotRecord{State: updater.Failed, Version: "v2", Serial: 30}
+}
+
 func goingBack(s *situation) { s.r.Txn.Rollback, s.r.Txn.Release = true, offer("v0", 10) }
 
 func onlyOld(s *situation) { s.v.Offers.Releases = s.v.Offers.Releases[:2] }
@@ -123,6 +132,11 @@ func TestOperators(t *testing.T) {
 		{"idle, nothing to go back to", in(updater.Idle, nothingConfirmed), rollback, "refused", "holds nothing that was ever confirmed"},
 		{"idle, back to what was withdrawn", in(updater.Idle, withdrawn), rollback, "refused", "was withdrawn (it leaks): use --force"},
 		{"idle, back to what was withdrawn, forced", in(updater.Idle, withdrawn), force(rollback), "saved staged", "goes back to v0"},
+		{"idle, it is in the other slot", in(updater.Idle, wentBack), update, "refused", `slot b holds release v2 already, and it was confirmed: "evenkeel rollback" goes to it`},
+		{"idle, it is in the other slot", in(updater.Idle, wentBack), to("v2"), "refused", "slot b holds release v2 already"},
+		{"idle, it is in the other slot", in(updater.Idle, wentBack), rollback, "saved staged", "goes back to v2 in slot b"},
+		{"idle, it is in the other slot, and a newer one", in(updater.Idle, wentBack, newer), update, "saved staging", "install release v3"},
+		{"idle, it failed in the other slot", in(updater.Idle, wentBack, itFailed), update, "saved staging", "install release v2"},
 		{"idle", in(updater.Idle), cancel, "refused", "nothing to cancel"},
 		{"idle", in(updater.Idle), confirm, "answered", "slot a is confirmed already"},
 		{"idle", in(updater.Idle), check, "answered", "release v2 (serial 30) can be installed"},
