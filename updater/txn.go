@@ -306,7 +306,7 @@ func brief(why string) string {
 	return head(why, maxReason/4) + " ... " + tail(why, maxReason/2)
 }
 
-// telling are the checks that say most, those that failed and were required first.
+// telling are the checks that say most: all, or of too many those that failed and were required first.
 func telling(checks []Check) []Check {
 	worst := func(c Check) int {
 		switch {
@@ -318,8 +318,10 @@ func telling(checks []Check) []Check {
 		return 1
 	}
 	few := slices.Clone(checks)
-	slices.SortStableFunc(few, func(a, b Check) int { return worst(a) - worst(b) })
-	few = few[:min(len(few), maxChecks)]
+	if len(few) > maxChecks {
+		slices.SortStableFunc(few, func(a, b Check) int { return worst(a) - worst(b) })
+		few = few[:maxChecks]
+	}
 	for i := range few {
 		few[i].Name = head(few[i].Name, maxName)
 	}
