@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"sync"
 	"time"
 )
 
@@ -58,7 +59,7 @@ func (c contender) run(ctx context.Context) (s sample, err error) {
 		s.Peak += p
 	}
 	if err != nil {
-		return s, fmt.Errorf("%s failed: %w: %s", c.Name, err, r.complaints.Bytes())
+		return s, fmt.Errorf("%s failed: %w: %s", c.Name, err, r.complaints.buf.Bytes())
 	}
 	if c.Self {
 		s.Filled = &filled{}
@@ -70,9 +71,23 @@ func (c contender) run(ctx context.Context) (s sample, err error) {
 
 // running is the processes of one run.
 type running struct {
-	procs            []*exec.Cmd
-	ends             []*os.File // of pipes, to be closed here once the processes have them
-	said, complaints bytes.Buffer
+	procs      []*exec.Cmd
+	ends       []*os.File // of pipes, to be closed here once the processes have them
+	said       bytes.Buffer
+	complaints shared
+}
+
+// shared is a buffer that several processes write to.
+type shared struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+// Write implements io.Writer.
+func (s *shared) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.buf.Write(p)
 }
 
 func (r *running) prepare(ctx context.Context, pipes [][]string) error {
