@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/evenkeel-os/evenkeel/cmd/internal/cli"
 	"github.com/evenkeel-os/evenkeel/release"
 	"github.com/evenkeel-os/evenkeel/tuf/repo"
 )
@@ -219,7 +220,7 @@ func (a *app) add(ctx context.Context, file releaseFile) error {
 		if im.Reused {
 			note = ", the same as in an earlier release"
 		}
-		a.say("  %s: %s, pack %s%s", im.Role, bytesText(im.Size), bytesText(im.PackSize), note)
+		a.say("  %s: %s, pack %s%s", im.Role, cli.Bytes(im.Size), cli.Bytes(im.PackSize), note)
 	}
 	if added.Voided > 0 {
 		a.say("%d signatures of the earlier draft are void: it is another one now.", added.Voided)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -199,12 +198,7 @@ func (a *app) result(v any) error {
 	return a.print(v)
 }
 
-func (a *app) print(v any) error {
-	e := json.NewEncoder(a.stdout)
-	e.SetIndent("", "  ")
-	e.SetEscapeHTML(false)
-	return e.Encode(v)
-}
+func (a *app) print(v any) error { return cli.JSON(a.stdout, v) }
 
 func or[T comparable](value, fallback T) T {
 	var zero T
@@ -248,18 +242,3 @@ func parseDuration(text string) (time.Duration, error) {
 	}
 	return d, nil
 }
-
-// bytesText shows a number of bytes to people.
-func bytesText(n int64) string {
-	const unit = 1 << 10
-	if n < unit {
-		return fmt.Sprintf("%d B", n)
-	}
-	value, suffix := float64(n)/unit, "KMGT"
-	for value >= unit && len(suffix) > 1 {
-		value, suffix = value/unit, suffix[1:]
-	}
-	return fmt.Sprintf("%.1f %ciB", value, suffix[0])
-}
-
-func dateText(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }

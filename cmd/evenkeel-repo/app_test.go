@@ -74,14 +74,6 @@ func TestWithinFollowsLinks(t *testing.T) {
 	}
 }
 
-func TestBytesText(t *testing.T) {
-	for n, want := range map[int64]string{0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 1536: "1.5 KiB", 1 << 30: "1.0 GiB", 1 << 50: "1024.0 TiB"} {
-		if got := bytesText(n); got != want {
-			t.Errorf("%d: %s, want %s", n, got, want)
-		}
-	}
-}
-
 func TestReleaseFileOverride(t *testing.T) {
 	file := releaseFile{
 		Product: "edge", Version: "1", Serial: 1, Compatible: []string{"a"},

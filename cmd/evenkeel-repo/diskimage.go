@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/evenkeel-os/evenkeel/bootloader"
+	"github.com/evenkeel-os/evenkeel/cmd/internal/cli"
 	"github.com/evenkeel-os/evenkeel/partitions/diskimage"
 	"github.com/evenkeel-os/evenkeel/release"
 	"github.com/evenkeel-os/evenkeel/tuf/repo"
@@ -102,7 +103,7 @@ func (a *app) diskImage(ctx context.Context, f diskFlags, args []string) error {
 	if err != nil {
 		return err
 	}
-	a.say("%s: %s, with %s %s (serial %d) in slot A.", f.output, bytesText(st.Size()), rel.Product, rel.Version, rel.Serial)
+	a.say("%s: %s, with %s %s (serial %d) in slot A.", f.output, cli.Bytes(st.Size()), rel.Product, rel.Version, rel.Serial)
 	return a.result(diskResult{Output: f.output, Size: st.Size(), Product: rel.Product, Version: rel.Version, Serial: rel.Serial})
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/evenkeel-os/evenkeel/cmd/internal/cli"
 	"github.com/evenkeel-os/evenkeel/tuf/repo"
 )
 
@@ -45,14 +46,14 @@ func (a *app) sayList(l repo.Listing) error {
 			state += ": " + rel.Withdrawn
 		}
 		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\n", rel.Product, rel.Version, rel.Serial, rel.Architecture,
-			strings.Join(rel.Compatible, ","), bytesText(rel.Size), bytesText(rel.PackSize), dateText(rel.Added), state)
+			strings.Join(rel.Compatible, ","), cli.Bytes(rel.Size), cli.Bytes(rel.PackSize), cli.Date(rel.Added), state)
 	}
 	if len(l.Releases) == 0 {
 		fmt.Fprintln(w, "(no release)")
 	}
 	fmt.Fprintln(w, "\nROLE\tVERSION\tSIGNATURES\tEXPIRES")
 	for _, role := range l.Roles {
-		expires := dateText(role.Expires)
+		expires := cli.Date(role.Expires)
 		if role.Expired {
 			expires += " (expired)"
 		}
@@ -110,6 +111,6 @@ func (a *app) verify(ctx context.Context, quick bool, expiring string) error {
 	if len(v.Problems) > 0 {
 		return reported{fmt.Errorf("%w: problems found: %d", repo.ErrInvalid, len(v.Problems))}
 	}
-	a.say("%s is valid: %d roles, %d releases, %d images, %s of packs.", r.Dir(), len(v.Roles), v.Releases, v.Images, bytesText(v.Packs))
+	a.say("%s is valid: %d roles, %d releases, %d images, %s of packs.", r.Dir(), len(v.Roles), v.Releases, v.Images, cli.Bytes(v.Packs))
 	return nil
 }

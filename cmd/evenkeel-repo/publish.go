@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/evenkeel-os/evenkeel/cmd/internal/cli"
 	"github.com/evenkeel-os/evenkeel/tuf/repo"
 )
 
@@ -69,7 +70,7 @@ func (a *app) switching(run func(*repo.Repository, repo.Keyring) (repo.Published
 		return err
 	}
 	for _, role := range p.Roles {
-		a.say("%s version %d is public, valid until %s", role.Role, role.Version, dateText(role.Expires))
+		a.say("%s version %d is public, valid until %s", role.Role, role.Version, cli.Date(role.Expires))
 	}
 	if len(p.Files) > 0 {
 		a.say("\nA mirror must receive the files in this order:")

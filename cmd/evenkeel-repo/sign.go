@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/evenkeel-os/evenkeel/cmd/internal/cli"
 	"github.com/evenkeel-os/evenkeel/tuf/repo"
 )
 
@@ -194,7 +195,7 @@ func (a *app) sayChanges(pending []repo.Pending, only []repo.Role) {
 		if len(only) > 0 && !slices.Contains(only, p.Role) {
 			continue
 		}
-		a.say("%s version %d, valid until %s:", p.Role, p.Version, dateText(p.Expires))
+		a.say("%s version %d, valid until %s:", p.Role, p.Version, cli.Date(p.Expires))
 		for _, line := range p.Changes {
 			a.say("  %s", line)
 		}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -213,12 +212,7 @@ func (a *app) result(v any) error {
 	return a.print(v)
 }
 
-func (a *app) print(v any) error {
-	e := json.NewEncoder(a.stdout)
-	e.SetIndent("", "  ")
-	e.SetEscapeHTML(false)
-	return e.Encode(v)
-}
+func (a *app) print(v any) error { return cli.JSON(a.stdout, v) }
 
 func (a *app) versionCommand() *cobra.Command {
 	return &cobra.Command{

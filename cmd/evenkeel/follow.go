@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"strings"
 
 	"github.com/evenkeel-os/evenkeel/image"
@@ -212,17 +211,4 @@ func sentence(s string) string {
 		return "done"
 	}
 	return s
-}
-
-// bytesText shows a number of bytes to people.
-func bytesText(n int64) string {
-	const unit = 1 << 10
-	if n < unit {
-		return fmt.Sprintf("%d B", n)
-	}
-	value, suffix := float64(n)/unit, "KMGT"
-	for value >= unit && len(suffix) > 1 {
-		value, suffix = value/unit, suffix[1:]
-	}
-	return fmt.Sprintf("%.1f %ciB", value, suffix[0])
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/schollz/progressbar/v3"
 
+	"github.com/evenkeel-os/evenkeel/cmd/internal/cli"
 	"github.com/evenkeel-os/evenkeel/updater"
 )
 
@@ -77,7 +78,7 @@ func describe(p updater.Progress) string {
 		what string
 	}{{p.Bytes.Fetched, "fetched"}, {p.Bytes.Copied, "copied"}, {p.Bytes.Reused, "there already"}} {
 		if x.n > 0 {
-			parts = append(parts, bytesText(x.n)+" "+x.what)
+			parts = append(parts, cli.Bytes(x.n)+" "+x.what)
 		}
 	}
 	s := fmt.Sprintf("%s (%d/%d)", p.Role, p.Image, p.Images)

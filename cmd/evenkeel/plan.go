@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/evenkeel-os/evenkeel/cmd/internal/cli"
 	"github.com/evenkeel-os/evenkeel/image"
 	"github.com/evenkeel-os/evenkeel/internal/config"
 	"github.com/evenkeel-os/evenkeel/release"
@@ -140,8 +141,8 @@ func (a *app) printPlan(p planned) {
 	t := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(t, "ROLE\tSIZE\tTHERE ALREADY\tZEROS\tTO FETCH\tTO COPY\tTO WRITE\t")
 	row := func(name string, b amounts) {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", name, bytesText(b.Total), bytesText(b.There), bytesText(b.Zeros),
-			bytesText(b.Fetched), bytesText(b.Copied), bytesText(b.Written))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", name, cli.Bytes(b.Total), cli.Bytes(b.There), cli.Bytes(b.Zeros),
+			cli.Bytes(b.Fetched), cli.Bytes(b.Copied), cli.Bytes(b.Written))
 	}
 	for _, r := range p.Roles {
 		row(string(r.Role), r.Bytes)

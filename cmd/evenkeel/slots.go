@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/evenkeel-os/evenkeel/cmd/internal/cli"
 	"github.com/evenkeel-os/evenkeel/partitions"
 	"github.com/evenkeel-os/evenkeel/release"
 )
@@ -56,7 +57,7 @@ func (a *app) slots(l partitions.Layout, loader []string) error {
 }
 
 func (a *app) printLayout(l partitions.Layout) {
-	a.say("%s, %s, sectors of %d bytes", l.Disk, bytesText(l.Size), l.SectorSize)
+	a.say("%s, %s, sectors of %d bytes", l.Disk, cli.Bytes(l.Size), l.SectorSize)
 	t := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "SLOT\tROLE\tSIZE\tWHERE")
 	for _, r := range l.Places {
@@ -71,7 +72,7 @@ func (a *app) printLayout(l partitions.Layout) {
 		if r.InUse != "" {
 			where += ", " + r.InUse
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", slot, r.Role, bytesText(r.Size), where)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", slot, r.Role, cli.Bytes(r.Size), where)
 	}
 	_ = t.Flush() // nobody reads a standard output that fails
 }

@@ -262,7 +262,7 @@ func (s status) text() string {
 	}
 	line("Agent", "%s", s.Agent)
 	if x := s.Trust.FirstToExpire(); x.Name != "" && len(s.Trust.Roles) > 1 {
-		line("Trust", "%s expires first, %s", x.Name, dateText(x.Expires))
+		line("Trust", "%s expires first, %s", x.Name, cli.Date(x.Expires))
 	}
 	line("Trust", "%s", s.Trust.Expired)
 	for _, p := range s.Problems {
@@ -329,7 +329,7 @@ func (s slotStatus) String() string {
 	}
 	text := fmt.Sprintf("%s (serial %d), %s", orUnknown(s.Version), s.Serial, s.State)
 	if !s.Since.IsZero() {
-		text += " since " + dateText(s.Since)
+		text += " since " + cli.Date(s.Since)
 	}
 	if !s.Enabled {
 		text += ", not bootable"
@@ -344,7 +344,7 @@ func closedText(l updater.Closed) string {
 	}
 	text := fmt.Sprintf("%s%s in slot %s: %s, %s", what, l.Version, l.Slot, l.Outcome, firstLine(l.Reason))
 	if !l.At.IsZero() {
-		text += " (" + dateText(l.At) + ")"
+		text += " (" + cli.Date(l.At) + ")"
 	}
 	return text
 }
@@ -355,5 +355,3 @@ func orUnknown(s string) string {
 	}
 	return s
 }
-
-func dateText(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }

@@ -38,16 +38,6 @@ func TestHelpFits(t *testing.T) {
 	}
 }
 
-func TestBytesText(t *testing.T) {
-	for n, want := range map[int64]string{
-		0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 1536: "1.5 KiB", 1 << 20: "1.0 MiB", 5 << 30: "5.0 GiB", 3 << 50: "3072.0 TiB",
-	} {
-		if got := bytesText(n); got != want {
-			t.Errorf("%d: %q; want %q", n, got, want)
-		}
-	}
-}
-
 func TestWhyText(t *testing.T) {
 	now := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 	wait := nextStatus{Do: updater.DoWait, Why: "nothing to do"}

@@ -1,4 +1,5 @@
-// Package cli is what the commands have in common: help that fits a terminal, and errors as JSON whenever JSON was asked for.
+// Package cli is what the commands have in common: help and text that fit a
+// terminal, sizes and times as people read them, and JSON whenever JSON was asked for.
 package cli
 
 import (

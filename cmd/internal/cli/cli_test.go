@@ -74,3 +74,13 @@ func TestWantsJSON(t *testing.T) {
 		}
 	}
 }
+
+func TestBytes(t *testing.T) {
+	for n, want := range map[int64]string{
+		0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 1536: "1.5 KiB", 1 << 20: "1.0 MiB", 5 << 30: "5.0 GiB", 3 << 50: "3072.0 TiB",
+	} {
+		if got := Bytes(n); got != want {
+			t.Errorf("%d: %q; want %q", n, got, want)
+		}
+	}
+}
