@@ -88,7 +88,7 @@ func (a *app) code(err error) int {
 		return exitSigning
 	case errors.Is(err, repo.ErrInvalid):
 		return exitInvalid
-	case errors.Is(err, repo.ErrKey), errors.Is(err, repo.ErrPassphrase), errors.Is(err, errNoTerminal), errors.Is(err, errNotChosen):
+	case errors.Is(err, repo.ErrKey), errors.Is(err, repo.ErrPassphrase), errors.Is(err, repo.ErrWeak), errors.Is(err, errNoTerminal), errors.Is(err, errNotChosen):
 		return exitKey
 	case errors.As(err, &held):
 		return exitLocked
@@ -125,6 +125,7 @@ files: a TUF repository, which any web server can serve.
 		a.initCommand(), a.keyCommand(), a.addCommand(), a.signCommand(), a.publishCommand(), a.refreshCommand(),
 		a.renewCommand(), a.withdrawCommand(), a.discardCommand(), a.verifyCommand(), a.listCommand(), a.diskImageCommand(),
 	)
+	cli.Tidy(root)
 	return root
 }
 

@@ -68,7 +68,7 @@ func (a *app) init(ctx context.Context, quorums, public []string) error {
 	if err != nil {
 		return err
 	}
-	made, keys, err := a.makeKeys(ring, plan)
+	made, keys, err := a.makeKeys(ctx, ring, plan)
 	if err != nil {
 		return err
 	}
@@ -147,10 +147,12 @@ func addPublic(plan map[repo.Role]rolePlan, public []string) error {
 type madeKey struct {
 	role   repo.Role
 	signer repo.Signer
+	file   repo.KeyFile
 }
 
-// makeKeys makes and saves the keys that nobody brought, and returns all keys of all roles.
-func (a *app) makeKeys(ring *repo.KeyDir, plan map[repo.Role]rolePlan) ([]madeKey, map[repo.Role]repo.Keys, error) {
+// makeKeys makes the keys that nobody brought, and returns all keys of all roles. Encrypting takes its time on purpose; who
+// stops it leaves nothing behind, for the keys are saved together at the end.
+func (a *app) makeKeys(ctx context.Context, ring *repo.KeyDir, plan map[repo.Role]rolePlan) ([]madeKey, map[repo.Role]repo.Keys, error) {
 	if err := ring.Free(newNames(plan)...); err != nil {
 		return nil, nil, err
 	}
@@ -161,16 +163,29 @@ func (a *app) makeKeys(ring *repo.KeyDir, plan map[repo.Role]rolePlan) ([]madeKe
 		p := plan[role]
 		k := repo.Keys{Threshold: p.quorum.Threshold, Keys: p.public}
 		for _, name := range namesOf(role, p) {
-			signer, err := a.makeKey(ring, secrets, role, name)
+			if ctx.Err() != nil {
+				return nil, nil, fmt.Errorf("stopped, and nothing was made: %w", context.Cause(ctx))
+			}
+			m, err := a.makeKey(secrets, role, name)
 			if err != nil {
 				return nil, nil, err
 			}
-			made = append(made, madeKey{role: role, signer: signer})
-			k.Keys = append(k.Keys, signer.Public)
+			made = append(made, m)
+			k.Keys = append(k.Keys, m.signer.Public)
 		}
 		keys[role] = k
 	}
-	return made, keys, nil
+	return made, keys, saveKeys(ring, made)
+}
+
+func saveKeys(ring *repo.KeyDir, made []madeKey) error {
+	for _, m := range made {
+		if err := ring.Save(m.file); err != nil {
+			return err
+		}
+		ring.Add(m.signer)
+	}
+	return nil
 }
 
 func newNames(plan map[repo.Role]rolePlan) []string {
@@ -189,20 +204,14 @@ func namesOf(role repo.Role, p rolePlan) []string {
 	return names
 }
 
-func (a *app) makeKey(ring *repo.KeyDir, secrets *passphrases, role repo.Role, name string) (repo.Signer, error) {
+func (a *app) makeKey(secrets *passphrases, role repo.Role, name string) (madeKey, error) {
 	secret, err := secrets.choose(role, "the new keys")
 	if err != nil {
-		return repo.Signer{}, err
+		return madeKey{}, err
 	}
+	a.note("making and encrypting key " + name)
 	file, signer, err := repo.NewKey(name, secret, a.work)
-	if err != nil {
-		return repo.Signer{}, err
-	}
-	if err := ring.Save(file); err != nil {
-		return repo.Signer{}, err
-	}
-	ring.Add(signer)
-	return signer, nil
+	return madeKey{role: role, signer: signer, file: file}, err
 }
 
 // signWith gives each role the signatures of the keys that init made.

@@ -46,7 +46,7 @@ func (a *app) newKey(name string) error {
 	}
 	file, _, err := repo.NewKey(name, secret, a.work)
 	if err != nil {
-		return repo.BadInput("%w", err)
+		return err
 	}
 	if err := ring.Save(file); err != nil {
 		return err

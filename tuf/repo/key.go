@@ -151,8 +151,11 @@ const MinPassphrase = 8
 
 var keyNameRule = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$`)
 
-// ErrPassphrase says that a passphrase does not open a key.
-var ErrPassphrase = errors.New("wrong passphrase")
+// ErrPassphrase says that a passphrase does not open a key. ErrWeak says that one must not protect a key.
+var (
+	ErrPassphrase = errors.New("wrong passphrase")
+	ErrWeak       = fmt.Errorf("it is too short: use at least %d characters", MinPassphrase)
+)
 
 // NewKey makes an ed25519 key, and its encrypted file.
 func NewKey(name, passphrase string, work WorkFactor) (KeyFile, Signer, error) {
@@ -166,10 +169,10 @@ func NewKey(name, passphrase string, work WorkFactor) (KeyFile, Signer, error) {
 // SealKey encrypts an existing private key.
 func SealKey(name string, private crypto.Signer, passphrase string, work WorkFactor) (KeyFile, Signer, error) {
 	if !keyNameRule.MatchString(name) {
-		return KeyFile{}, Signer{}, fmt.Errorf("key name %q is not legal: use up to 64 letters, digits and \"._@-\"", name)
+		return KeyFile{}, Signer{}, BadInput("key name %q is not legal: use up to 64 letters, digits and \"._@-\"", name)
 	}
 	if len([]rune(passphrase)) < MinPassphrase {
-		return KeyFile{}, Signer{}, fmt.Errorf("the passphrase for key %s is too short: use at least %d characters", name, MinPassphrase)
+		return KeyFile{}, Signer{}, fmt.Errorf("cannot take the passphrase for key %s: %w", name, ErrWeak)
 	}
 	signer, err := NewSigner(name, private)
 	if err != nil {
